@@ -1,0 +1,26 @@
+"""Stoic tells an engineer how a neural network takes a hit."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stoic.cases import Case, load
+    from stoic.study import Measured, open_measured, pvf
+
+__version__ = "0.1.0"
+__all__ = ["Case", "Measured", "__version__", "load", "open_measured", "pvf"]
+
+# Imported when asked for: `import stoic` costs little more than `import torch`.
+_HOMES = {
+    "Case": "stoic.cases",
+    "Measured": "stoic.study",
+    "load": "stoic.cases",
+    "open_measured": "stoic.study",
+    "pvf": "stoic.study",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,47 @@
+"""What every test shares: threads, seeds, checked shapes, a watched network."""
+
+import random
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import settings
+from jaxtyping import install_import_hook
+from torch import nn
+
+# Only the engine annotates shapes; it must be hooked before a test imports it.
+ENGINE = ("network", "faults", "criteria", "campaign")
+install_import_hook([f"stoic.{room}" for room in ENGINE], "shapes.checked")
+
+# Two threads are what a run on CI has; rounding may depend on their number.
+torch.set_num_threads(2)
+
+# A failure on one machine is a failure on all; first calls into torch are slow.
+settings.register_profile("stoic", deadline=None, derandomize=True)
+settings.load_profile("stoic")
+
+
+@pytest.fixture(autouse=True)
+def _seeds() -> None:
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def network() -> Iterator[nn.Module]:
+    """A tiny network, checked after the test to be exactly as it was before."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+
+    yield network
+
+    after = network.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    assert not network.training
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert not any(module._forward_hooks for module in network.modules())
+    assert not any(module._forward_pre_hooks for module in network.modules())
