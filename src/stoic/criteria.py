@@ -1,0 +1,287 @@
+"""Criteria: what counts as a failure, judged for each input by itself.
+
+A criterion compares the golden and the faulty scores. Its clearance says how far the
+faulty scores are from the opposite verdict: a run whose last bits may be off is
+trusted only where they are further than that away.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "AnyChange",
+    "Criterion",
+    "Custom",
+    "Threshold",
+    "Tolerance",
+    "Top1Changed",
+    "Top1Wrong",
+    "TopKLost",
+    "named_criterion",
+]
+
+
+class Criterion(Protocol):
+    """A verdict per input; scores have one row per input."""
+
+    def failed(self, golden: Any, faulty: Any, labels: Tensor | None) -> Tensor:
+        """Say for each input whether the faulty output is a failure."""
+        ...
+
+    def clearance(self, golden: Any, faulty: Any, labels: Tensor | None) -> Tensor:
+        """Return for each input the least change of a score that turns the verdict."""
+        ...
+
+    def as_record(self) -> dict[str, Any]:
+        """Return plain data that names the criterion."""
+        ...
+
+
+@dataclass(frozen=True)
+class Top1Changed:
+    """The best class is another one than without the fault."""
+
+    def failed(self, golden: Any, faulty: Any, labels: Tensor | None) -> Tensor:
+        """Fail an input whose class differs, or whose scores are not all finite."""
+        _check_scores(golden)
+        moved: Tensor = golden.argmax(-1) != faulty.argmax(-1)
+        return _broken(faulty) | moved
+
+    def clearance(self, golden: Any, faulty: Any, labels: Tensor | None) -> Tensor:
+        """Half the lead of the golden class over the best other, or its lag."""
+        return _lead(faulty, golden.argmax(-1)).abs() / 2
+
+    def as_record(self) -> dict[str, Any]:
+        """Name the criterion."""
+        return {"name": "top1-changed"}
+
+
+@dataclass(frozen=True)
+class Top1Wrong:
+    """The class was right without the fault and is wrong with it."""
+
+    def failed(self, golden: Any, faulty: Any, labels: Tensor | None) -> Tensor:
+        """Fail an input that the golden run got right and the faulty run did not."""
+        _check_scores(golden)
+        labels = _check_labels(labels, golden)
+        right: Tensor = golden.argmax(-1) == labels
+        wrong: Tensor = _broken(faulty) | (faulty.argmax(-1) != labels)
+        return right & wrong
+
+    def clearance(self, golden: Any, faulty: Any, labels: Tensor | None) -> Tensor:
+        """Half the lead or lag of the right class; endless where golden was wrong."""
+        labels = _check_labels(labels, golden)
+        half = _lead(faulty, labels).abs() / 2
+        missed: Tensor = golden.argmax(-1) != labels
+        return half.masked_fill(missed, math.inf)
+
+    def as_record(self) -> dict[str, Any]:
+        """Name the criterion."""
+        return {"name": "top1-wrong"}
+
+
+@dataclass(frozen=True)
+class TopKLost:
+    """The golden class is no longer among the ``k`` best.
+
+    Args:
+        k: How many count as found.
+    """
+
+    k: int
+
+    def failed(self, golden: Any, faulty: Any, labels: Tensor | None) -> Tensor:
+        """Fail an input whose golden class fell out of the ``k`` best."""
+        _check_scores(golden)
+        if not 0 < self.k < golden.shape[-1]:
+            raise ValueError(
+                f"k must be in 1..{golden.shape[-1] - 1} for {golden.shape[-1]} "
+                f"classes, got {self.k}"
+            )
+        best = faulty.topk(self.k).indices
+        found: Tensor = (best == golden.argmax(-1)[:, None]).any(-1)
+        return _broken(faulty) | ~found
+
+    def clearance(self, golden: Any, faulty: Any, labels: Tensor | None) -> Tensor:
+        """Half the distance of the golden class from the ``k``-th best other."""
+        classes = golden.argmax(-1, keepdim=True)
+        own = faulty.gather(-1, classes).squeeze(-1)
+        others = faulty.scatter(-1, classes, -math.inf).topk(self.k).values[:, -1]
+        half: Tensor = (own - others).abs() / 2
+        return half
+
+    def as_record(self) -> dict[str, Any]:
+        """Name the criterion and its ``k``."""
+        return {"name": "top-k", "k": self.k}
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A score is on the other side of a decision threshold.
+
+    Args:
+        level: The threshold; a score above it is a yes.
+    """
+
+    level: float
+
+    def failed(self, golden: Any, faulty: Any, labels: Tensor | None) -> Tensor:
+        """Fail an input of which any score changed sides or is not finite."""
+        moved = (golden > self.level) != (faulty > self.level)
+        failed: Tensor = (moved | ~faulty.isfinite()).flatten(1).any(1)
+        return failed
+
+    def clearance(self, golden: Any, faulty: Any, labels: Tensor | None) -> Tensor:
+        """The distance of the nearest score from the threshold."""
+        nearest: Tensor = (faulty - self.level).abs().flatten(1).amin(1)
+        return nearest
+
+    def as_record(self) -> dict[str, Any]:
+        """Name the criterion and its threshold."""
+        return {"name": "threshold", "level": self.level}
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """A score is off by more than ``absolute + relative * |golden|``."""
+
+    absolute: float
+    relative: float = 0.0
+
+    def failed(self, golden: Any, faulty: Any, labels: Tensor | None) -> Tensor:
+        """Fail an input of which any score is off, or not finite."""
+        excess = self._excess(golden, faulty)
+        return ~(excess <= 0).flatten(1).all(1)
+
+    def clearance(self, golden: Any, faulty: Any, labels: Tensor | None) -> Tensor:
+        """How far the worst score is from the edge of the tolerance."""
+        return self._excess(golden, faulty).flatten(1).amax(1).abs()
+
+    def _excess(self, golden: Tensor, faulty: Tensor) -> Tensor:
+        limit = self.absolute + self.relative * golden.abs()
+        return (faulty - golden).abs() - limit
+
+    def as_record(self) -> dict[str, Any]:
+        """Name the criterion and its limits."""
+        return {
+            "name": "tolerance",
+            "absolute": self.absolute,
+            "relative": self.relative,
+        }
+
+
+@dataclass(frozen=True)
+class AnyChange:
+    """Any word of the scores is another one."""
+
+    def failed(self, golden: Any, faulty: Any, labels: Tensor | None) -> Tensor:
+        """Fail an input of which any word differs; NaN and -0.0 are words too."""
+        word = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+        kind = word[golden.element_size()]
+        moved: Tensor = golden.view(kind) != faulty.view(kind)
+        return moved.flatten(1).any(1)
+
+    def clearance(self, golden: Any, faulty: Any, labels: Tensor | None) -> Tensor:
+        """How much the scores moved: rounding alone may have moved them."""
+        moved: Tensor = (faulty - golden).abs().flatten(1).amax(1)
+        return moved
+
+    def as_record(self) -> dict[str, Any]:
+        """Name the criterion."""
+        return {"name": "any-change"}
+
+
+@dataclass(frozen=True)
+class Custom:
+    """A function of the user's: ``(golden, faulty, labels)`` to failed per input.
+
+    It gets the network's own outputs, after the case's tail. As nothing is known of its
+    edges, its trials are always run exactly.
+
+    Args:
+        function: The verdict.
+        name: As records write it.
+    """
+
+    function: Callable[[Any, Any, Tensor | None], Tensor]
+    name: str = "custom"
+
+    def failed(self, golden: Any, faulty: Any, labels: Tensor | None) -> Tensor:
+        """Ask the function."""
+        verdict = torch.as_tensor(self.function(golden, faulty, labels))
+        if verdict.dtype != torch.bool or verdict.dim() != 1:
+            raise ValueError(
+                f"criterion {self.name} must return one bool per input, "
+                f"got {verdict.dtype} of shape {tuple(verdict.shape)}"
+            )
+        return verdict
+
+    def clearance(self, golden: Any, faulty: Any, labels: Tensor | None) -> Tensor:
+        """Nothing is known: no distance is safe."""
+        return torch.zeros(len(self.failed(golden, golden, labels)))
+
+    def as_record(self) -> dict[str, Any]:
+        """Name the criterion."""
+        return {"name": self.name}
+
+
+def named_criterion(text: str) -> Criterion:
+    """Return the criterion that a text such as ``top-k:5`` or ``threshold:0.5`` names.
+
+    Raises:
+        ValueError: There is none of that name, or its number is missing.
+    """
+    name, _, number = text.partition(":")
+    plain: dict[str, Criterion] = {
+        "top1-changed": Top1Changed(),
+        "top1-wrong": Top1Wrong(),
+        "any-change": AnyChange(),
+    }
+    numbered: dict[str, Callable[[str], Criterion]] = {
+        "top-k": lambda value: TopKLost(int(value)),
+        "threshold": lambda value: Threshold(float(value)),
+        "tolerance": lambda value: Tolerance(*map(float, value.split(","))),
+    }
+    if name in plain and not number:
+        return plain[name]
+    try:
+        return numbered[name](number)
+    except (KeyError, ValueError, TypeError):
+        forms = [*plain, "top-k:K", "threshold:LEVEL", "tolerance:ABSOLUTE[,RELATIVE]"]
+        raise ValueError(
+            f"criterion must be one of {', '.join(forms)}, got {text!r}"
+        ) from None
+
+
+def _broken(faulty: Tensor) -> Tensor:
+    # argmax of an all-NaN row is 0 and would mask failures of class-0 inputs.
+    return ~faulty.isfinite().all(dim=-1)
+
+
+def _lead(scores: Tensor, classes: Tensor) -> Tensor:
+    """Return by how much a class leads the best other one; negative if it lags."""
+    own = scores.gather(-1, classes[:, None]).squeeze(-1)
+    others = scores.scatter(-1, classes[:, None], -math.inf).amax(-1)
+    return own - others
+
+
+def _check_scores(golden: Any) -> None:
+    if not isinstance(golden, Tensor) or golden.dim() != 2 or golden.shape[1] < 2:
+        shape = tuple(golden.shape) if isinstance(golden, Tensor) else type(golden)
+        raise ValueError(
+            "output must be scores of 2 or more classes per input for this criterion, "
+            f"got {shape}; choose tolerance, threshold, any-change or a function"
+        )
+
+
+def _check_labels(labels: Tensor | None, golden: Tensor) -> Tensor:
+    if labels is None:
+        raise ValueError("labels must be given for criterion top1-wrong, got none")
+    return labels.to(golden.device)

@@ -1,0 +1,94 @@
+"""Number formats: a stored value as a word of bits, and the role of each bit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["Format", "cell", "format_of", "read_word", "word_of", "write_word"]
+
+
+@dataclass(frozen=True)
+class Format:
+    """How a dtype is stored; bit 0 is the least significant.
+
+    Args:
+        name: As records write it, such as ``float32``.
+        width: Bits in the word.
+        mantissa: Bits of the fraction; 0 for integers.
+        exponent: Bits of the exponent; 0 for integers.
+        signed: Whether the topmost bit is a sign.
+        word: The signed integer dtype of the same width, for viewing the word.
+    """
+
+    name: str
+    width: int
+    mantissa: int
+    exponent: int
+    signed: bool
+    word: torch.dtype
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The role of every bit, from bit 0 upwards."""
+        if self.exponent:
+            parts = ["mantissa"] * self.mantissa + ["exponent"] * self.exponent
+        else:
+            parts = ["magnitude"] * (self.width - self.signed)
+        return tuple(parts + ["sign"] * self.signed)
+
+
+def _float(name: str, mantissa: int, exponent: int, word: torch.dtype) -> Format:
+    return Format(name, 1 + mantissa + exponent, mantissa, exponent, True, word)
+
+
+def _integer(name: str, width: int, signed: bool, word: torch.dtype) -> Format:
+    return Format(name, width, 0, 0, signed, word)
+
+
+# Formats of eight-bit floats join here once a kernel computes with them.
+_FORMATS = {
+    torch.float64: _float("float64", 52, 11, torch.int64),
+    torch.float32: _float("float32", 23, 8, torch.int32),
+    torch.float16: _float("float16", 10, 5, torch.int16),
+    torch.bfloat16: _float("bfloat16", 7, 8, torch.int16),
+    torch.int64: _integer("int64", 64, True, torch.int64),
+    torch.int32: _integer("int32", 32, True, torch.int32),
+    torch.int16: _integer("int16", 16, True, torch.int16),
+    torch.int8: _integer("int8", 8, True, torch.int8),
+    torch.uint8: _integer("uint8", 8, False, torch.int8),
+    torch.bool: _integer("bool", 8, False, torch.int8),
+}
+
+
+def format_of(dtype: torch.dtype) -> Format | None:
+    """Return the format of a dtype, or nothing where its words cannot be changed."""
+    return _FORMATS.get(dtype)
+
+
+def cell(tensor: Tensor, element: int) -> Tensor:
+    """Return a view of one element of any layout, by its index in row-major order."""
+    index = torch.unravel_index(torch.tensor(element), tensor.shape)
+    return tensor[tuple(int(i) for i in index)]
+
+
+def read_word(tensor: Tensor, element: int) -> int:
+    """Return the word of one element as an unsigned integer."""
+    format = _FORMATS[tensor.dtype]
+    word = cell(tensor, element).view(format.word).item()
+    return int(word) % (1 << format.width)
+
+
+def write_word(tensor: Tensor, element: int, word: int) -> None:
+    """Overwrite one element in place with an unsigned word."""
+    format = _FORMATS[tensor.dtype]
+    signed = word - (1 << format.width) if word >> (format.width - 1) else word
+    cell(tensor, element).view(format.word).fill_(signed)
+
+
+def word_of(value: float, format: Format) -> int:
+    """Return the word of a number in a format, rounded as torch rounds it."""
+    dtype = getattr(torch, format.name)
+    return read_word(torch.tensor([value], dtype=torch.float64).to(dtype), 0)

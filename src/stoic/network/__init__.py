@@ -1,0 +1,3 @@
+"""The only room that runs a network with a fault in it."""
+
+__all__: list[str] = []

@@ -1,0 +1,181 @@
+"""The slow path: faults in place and full forwards, for networks not to be captured."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from stoic.faults.formats import format_of, read_word, write_word
+from stoic.faults.space import Fault
+from stoic.network.inject import corrupted, words_of
+from stoic.network.patch import whole
+from stoic.network.replay import TimeLimitError
+from stoic.network.sites import Kind, LeftOut, Site
+from stoic.network.subject import Answer, Inputs, same_leaves
+
+__all__ = ["GeneralSubject", "held"]
+
+
+@dataclass(frozen=True)
+class GeneralSubject:
+    """A network that is run as it is."""
+
+    network: nn.Module
+    sites: tuple[Site, ...]
+    left_out: tuple[LeftOut, ...]
+    reason: str | None
+
+    @classmethod
+    def of(cls, network: nn.Module, example: Inputs, reason: str) -> GeneralSubject:
+        """Find the sites of a network by watching one run.
+
+        Args:
+            network: In evaluation mode.
+            example: A few inputs.
+            reason: Why it was not captured.
+        """
+        stored = list(_stored(network))
+        orders = {site.component: site.order for site in stored}
+        with _recorded(network) as outputs:
+            network(*example.args, **example.kwargs)
+        made = [
+            _output(path, value, example.count, orders.get(path, order))
+            for order, (path, value) in enumerate(outputs.items())
+        ]
+        sites = sorted((*stored, *made), key=lambda site: site.order)
+        return cls(network, tuple(sites), (), reason)
+
+    def bench(self, inputs: Inputs) -> GeneralBench:
+        """Run one batch without a fault."""
+        return GeneralBench(self.network, inputs)
+
+
+def _stored(network: nn.Module) -> Iterator[Site]:
+    parameters = {name for name, _ in network.named_parameters()}
+    tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+    modules = {path: number for number, (path, _) in enumerate(network.named_modules())}
+    for name, tensor in tensors.items():
+        component = name.rpartition(".")[0]
+        counter = name.rpartition(".")[2] == "num_batches_tracked"
+        if format_of(tensor.dtype) and tensor.numel() and not counter:
+            kind: Kind = "parameter" if name in parameters else "buffer"
+            yield Site(
+                name,
+                kind,
+                component,
+                tensor.dtype,
+                tuple(tensor.shape),
+                None,
+                modules[component],
+                name,
+            )
+
+
+@contextmanager
+def _recorded(network: nn.Module) -> Iterator[dict[str, Tensor]]:
+    """Watch the tensors that modules without children return."""
+    seen: dict[str, Tensor] = {}
+    with ExitStack() as hooks:
+        for path, module in network.named_modules():
+            if next(module.children(), None) is None:
+
+                def hook(_: Any, __: Any, value: Any, path: str = path) -> None:
+                    if isinstance(value, Tensor):
+                        seen.setdefault(path, value)
+
+                handle = module.register_forward_hook(hook)
+                hooks.callback(handle.remove)
+        yield seen
+
+
+def _output(path: str, value: Tensor, inputs: int, order: int) -> Site:
+    rows = 0 if value.dim() and value.shape[0] == inputs else None
+    shape = tuple(value.shape[1:] if rows == 0 else value.shape)
+    return Site(
+        f"{path}:out", "activation", path, value.dtype, shape, rows, order, path
+    )
+
+
+class GeneralBench:
+    """A batch and the network itself."""
+
+    def __init__(self, network: nn.Module, inputs: Inputs) -> None:
+        self._network = network
+        self._inputs = inputs
+        with _recorded(network) as self._outputs:
+            self.golden = network(*inputs.args, **inputs.kwargs)
+
+    def words(self, fault: Fault) -> tuple[int, int]:
+        """Return the word that a fault hits, before and after."""
+        site = fault.site
+        if site.kind == "activation":
+            return words_of(fault, self._outputs[site.value])
+        return words_of(fault, _tensor(self._network, site.name))
+
+    def trial(
+        self, faults: Sequence[Fault], *, fast: bool, deadline: float | None
+    ) -> Answer:
+        """Run the whole network with faults held in place."""
+        with held(self._network, faults):
+            output = self._network(*self._inputs.args, **self._inputs.kwargs)
+        if deadline is not None and time.monotonic() > deadline:
+            raise TimeLimitError("time limit reached by a full run")
+        return Answer(None if same_leaves(output, self.golden) else output, True)
+
+
+@contextmanager
+def held(network: nn.Module, faults: Sequence[Fault]) -> Iterator[None]:
+    """Hold faults in a network inside the block; afterwards every word is as before.
+
+    Faults in stored tensors are written in place; those in the output of a module are
+    applied by a hook to its first call.
+    """
+    by_path: dict[str, list[Fault]] = {}
+    with ExitStack() as undo:
+        for fault in faults:
+            if fault.site.kind == "activation":
+                by_path.setdefault(fault.site.value, []).append(fault)
+            else:
+                undo.enter_context(_word_held(_tensor(network, fault.site.name), fault))
+        for path, together in by_path.items():
+            undo.enter_context(_output_held(network.get_submodule(path), together))
+        yield
+
+
+@contextmanager
+def _word_held(tensor: Tensor, fault: Fault) -> Iterator[None]:
+    golden = read_word(tensor, fault.element)
+    try:
+        write_word(tensor, fault.element, fault.corruption(golden))
+        yield
+    finally:
+        write_word(tensor, fault.element, golden)
+
+
+@contextmanager
+def _output_held(module: nn.Module, faults: list[Fault]) -> Iterator[None]:
+    pending = [True]
+
+    def hook(_: Any, __: Any, value: Tensor) -> Tensor | None:
+        if not pending:
+            return None
+        pending.clear()
+        return whole(corrupted(faults, value), value)
+
+    handle = module.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _tensor(network: nn.Module, name: str) -> Tensor:
+    owner, _, last = name.rpartition(".")
+    found = getattr(network.get_submodule(owner), last)
+    assert isinstance(found, Tensor)
+    return found.detach()

@@ -1,0 +1,113 @@
+"""The golden run: every value of a fault-free run, kept or made again on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stoic.network.program import Program, Values
+from stoic.network.rows import ODD, SAME, RowDims
+
+__all__ = ["Golden", "Selected"]
+
+
+class Golden:
+    """The values of a program on one batch of inputs.
+
+    Args:
+        program: What is run.
+        leaves: The batch, one entry per input leaf.
+        rows: Row dimension of every value, if the batch size is free.
+        keep: Computed values to hold in memory; the others are computed again from
+            them when asked for, with the same bits. Everything by default.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        leaves: Sequence[Any],
+        rows: RowDims | None,
+        keep: Collection[str] | None = None,
+    ) -> None:
+        self.program = program
+        self.rows = rows
+        self.inputs = batch_size(leaves)
+        self._values: Values = program.given(leaves)
+        self._run(keep)
+
+    def _run(self, keep: Collection[str] | None) -> None:
+        last = {name: steps[-1].order for name, steps in self.program.readers.items()}
+        for step in self.program.steps:
+            self._values[step.name] = step(self._values.__getitem__)
+            for name in (*step.inputs, step.name):
+                done = last.get(name, -1) <= step.order
+                if done and keep is not None and self._droppable(name, keep):
+                    del self._values[name]
+
+    def _droppable(self, name: str, keep: Collection[str]) -> bool:
+        kept = name in keep or name in self.program.output_names
+        return name in self._values and name in self.program.by_name and not kept
+
+    def __call__(self, name: str) -> Any:
+        """Return a value, computing it again if it was not kept."""
+        if name not in self._values:
+            return self.program.by_name[name](self)
+        return self._values[name]
+
+    def holds(self, name: str) -> bool:
+        """Say whether a value is in memory."""
+        return name in self._values
+
+    @property
+    def answer(self) -> Any:
+        """The network's output."""
+        return self.program.answer(self)
+
+
+class Selected:
+    """Golden values with their rows picked and repeated, as a stack of faults needs.
+
+    Args:
+        golden: The run.
+        rows: Index of the input that each row of the stack stands for.
+    """
+
+    def __init__(self, golden: Golden, rows: Tensor) -> None:
+        self.golden = golden
+        self.index = rows
+        self._made: Values = {}
+
+    def __call__(self, name: str) -> Any:
+        """Return a value with the rows of the stack."""
+        if name not in self._made:
+            self._made[name] = self._make(name)
+        return self._made[name]
+
+    def _make(self, name: str) -> Any:
+        dims = self.golden.rows
+        assert dims is not None
+        dim = dims.get(name, SAME)
+        if dim == SAME:
+            return self.golden(name)
+        if dim == ODD:
+            return self.golden.program.by_name[name](self)
+        return take(self.golden(name), dim, self.index)
+
+
+def take(value: Tensor, dim: int, index: Tensor) -> Tensor:
+    """Return rows of a value, in the memory layout that it has."""
+    picked = value.index_select(dim, index)
+    if value.dim() == 4 and value.is_contiguous(memory_format=torch.channels_last):
+        return picked.contiguous(memory_format=torch.channels_last)
+    return picked
+
+
+def batch_size(leaves: Sequence[Any]) -> int:
+    """Return the number of rows of a batch."""
+    sizes = [
+        leaf.shape[0] for leaf in leaves if isinstance(leaf, Tensor) and leaf.dim()
+    ]
+    return int(sizes[0]) if sizes else 1

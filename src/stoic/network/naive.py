@@ -1,0 +1,116 @@
+"""The oracle: every trial by a full run, with nothing left out and nothing reused."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from stoic.faults.space import Fault
+from stoic.network.captured import CapturedSubject
+from stoic.network.general import GeneralBench, held
+from stoic.network.golden import Golden
+from stoic.network.inject import corrupted, words_of
+from stoic.network.patch import whole
+from stoic.network.prepare import attention_by_parts
+from stoic.network.sites import LeftOut, Site
+from stoic.network.subject import Answer, Bench, Inputs, Subject, same_leaves
+
+__all__ = ["NaiveSubject"]
+
+
+@dataclass(frozen=True)
+class NaiveSubject:
+    """A network of which a copy is changed and run for each trial.
+
+    Args:
+        network: Never touched.
+        subject: Whose sites are meant.
+    """
+
+    network: nn.Module
+    subject: Subject
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """Those of the subject."""
+        return self.subject.sites
+
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """Those of the subject."""
+        return self.subject.left_out
+
+    @property
+    def reason(self) -> str | None:
+        """That of the subject."""
+        return self.subject.reason
+
+    def bench(self, inputs: Inputs) -> Bench:
+        """Run one batch without a fault."""
+        if isinstance(self.subject, CapturedSubject):
+            return NaiveBench(self.network, self.subject, inputs)
+        return GeneralBench(copy.deepcopy(self.network), inputs)
+
+
+class NaiveBench:
+    """A batch, a copy of the network, and the program for values inside of it."""
+
+    def __init__(
+        self, network: nn.Module, subject: CapturedSubject, inputs: Inputs
+    ) -> None:
+        self._network = copy.deepcopy(network)
+        self._inputs = inputs
+        self._subject = subject
+        self._golden = Golden(subject.program, inputs.leaves, subject.rows)
+        self.golden = self._forward(inputs)
+
+    def _forward(self, inputs: Inputs) -> Any:
+        if self._subject.fused_attention:
+            with attention_by_parts():
+                return self._network(*inputs.args, **inputs.kwargs)
+        return self._network(*inputs.args, **inputs.kwargs)
+
+    def words(self, fault: Fault) -> tuple[int, int]:
+        """Return the word that a fault hits, before and after."""
+        return words_of(fault, self._golden(fault.site.value))
+
+    def trial(
+        self, faults: Sequence[Fault], *, fast: bool, deadline: float | None
+    ) -> Answer:
+        """Change the words and run everything."""
+        inside = [fault for fault in faults if fault.site.kind == "activation"]
+        given = [fault for fault in faults if fault.site.kind == "input"]
+        stored = [f for f in faults if f.site.kind in ("parameter", "buffer")]
+        inputs = self._with(given)
+        with held(self._network, stored):
+            output = self._through(inputs, inside) if inside else self._forward(inputs)
+        return Answer(None if same_leaves(output, self.golden) else output, True)
+
+    def _with(self, faults: list[Fault]) -> Inputs:
+        leaves, spec = pytree.tree_flatten(
+            (self._inputs.args, dict(self._inputs.kwargs))
+        )
+        for name in {fault.site.value for fault in faults}:
+            place = self._subject.program.inputs.index(name)
+            own = [fault for fault in faults if fault.site.value == name]
+            leaves[place] = whole(corrupted(own, leaves[place]), leaves[place])
+        return Inputs(*pytree.tree_unflatten(leaves, spec))
+
+    def _through(self, inputs: Inputs, faults: list[Fault]) -> Any:
+        """Run the whole program on the copy's words, step by step."""
+        program = self._subject.program
+        tensors: dict[str, Any] = {}
+        tensors |= self._network.named_parameters(remove_duplicate=False)
+        tensors |= self._network.named_buffers(remove_duplicate=False)
+        values = program.given(inputs.leaves)
+        values |= {v: tensors[names[0]] for v, names in program.origins.items()}
+        for step in program.steps:
+            value = step(values.__getitem__)
+            own = [fault for fault in faults if fault.site.value == step.name]
+            values[step.name] = whole(corrupted(own, value), value) if own else value
+        return program.answer(values.__getitem__)

@@ -1,0 +1,80 @@
+"""Patches: a value that differs from the golden one in a slice only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+__all__ = ["Changed", "Lookup", "Patch", "same_words", "whole", "widened"]
+
+Lookup: TypeAlias = Callable[[str], Any]
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A golden value with one slice replaced.
+
+    Args:
+        dim: Dimension that the slice cuts, counted from the front.
+        start: First index of the slice.
+        piece: What stands there; as large as the value along every other dimension.
+    """
+
+    dim: int
+    start: int
+    piece: Tensor
+
+    @property
+    def length(self) -> int:
+        """How many indices the slice spans."""
+        return int(self.piece.shape[self.dim])
+
+    def of(self, tensor: Tensor) -> Tensor:
+        """Return the same slice of another tensor of the value's shape."""
+        return tensor.narrow(self.dim, self.start, self.length)
+
+    def with_piece(self, piece: Tensor) -> Patch:
+        """Return a patch of the same slice that holds another piece."""
+        return Patch(self.dim, self.start, piece)
+
+
+Changed: TypeAlias = Tensor | Patch
+Changes: TypeAlias = Mapping[str, Changed]
+
+
+def whole(changed: Changed, golden: Tensor) -> Tensor:
+    """Return the changed value as one tensor, laid out as the golden one is."""
+    if isinstance(changed, Tensor):
+        return changed
+    full = golden.clone(memory_format=torch.preserve_format)
+    changed.of(full).copy_(changed.piece)
+    return full
+
+
+def widened(patch: Patch, width: int, golden: Tensor) -> Patch:
+    """Return the same change as a slice between multiples of a width."""
+    start = patch.start // width * width
+    end = -(-(patch.start + patch.length) // width) * width
+    end = min(end, golden.shape[patch.dim])
+    piece = golden.narrow(patch.dim, start, end - start).clone()
+    piece.narrow(patch.dim, patch.start - start, patch.length).copy_(patch.piece)
+    return Patch(patch.dim, start, piece)
+
+
+_WORDS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def same_words(a: Any, b: Any) -> bool:
+    """Say whether two values are equal to the bit: NaN equals NaN, -0.0 is not 0.0."""
+    if not isinstance(a, Tensor) or not isinstance(b, Tensor):
+        return bool(a == b)
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    if a.is_complex():
+        return same_words(torch.view_as_real(a), torch.view_as_real(b))
+    word = _WORDS[a.element_size()]
+    return torch.equal(a.view(word), b.view(word))

@@ -1,0 +1,98 @@
+"""From a network to one that is ready for trials, by the quickest way that is right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from stoic.network.capture import CaptureError, capture
+from stoic.network.captured import CapturedSubject
+from stoic.network.general import GeneralSubject
+from stoic.network.golden import Golden
+from stoic.network.naming import find_sites
+from stoic.network.program import Program
+from stoic.network.replay import Switches
+from stoic.network.rows import halves_test
+from stoic.network.subject import Inputs, Subject, same_leaves
+
+__all__ = ["attention_by_parts", "prepare"]
+
+
+@torch.inference_mode()
+def prepare(
+    network: nn.Module,
+    inputs: Inputs,
+    *,
+    switches: Switches | None = None,
+    captured: bool = True,
+) -> Subject:
+    """Return a network ready for trials, captured if it can be.
+
+    Args:
+        network: In evaluation mode; it is never changed.
+        inputs: As the campaign will use them.
+        switches: Optimisations of the replay.
+        captured: Whether to try to capture it at all.
+
+    Raises:
+        ValueError: Two runs of the network differ.
+    """
+    example = _pair(inputs)
+    own = network(*example.args, **example.kwargs)
+    again = network(*example.args, **example.kwargs)
+    if not same_leaves(own, again):
+        raise ValueError(
+            "network must be deterministic, got other output words from a second run "
+            "on the same inputs; turn dropout, sampling or atomics off"
+        )
+    if not captured:
+        return GeneralSubject.of(network, example, "asked for")
+    try:
+        program = capture(network, example.args, example.kwargs)
+        return _captured(network, program, example, own, switches or Switches())
+    except CaptureError as error:
+        return GeneralSubject.of(network, example, str(error))
+
+
+def _pair(inputs: Inputs) -> Inputs:
+    """Return two inputs: an example of a single row would fix the batch size."""
+    if inputs.count >= 2:
+        return inputs.rows(0, 2)
+    args, kwargs = pytree.tree_map(
+        lambda leaf: (
+            torch.cat([leaf, leaf]) if isinstance(leaf, Tensor) and leaf.dim() else leaf
+        ),
+        (inputs.args, dict(inputs.kwargs)),
+    )
+    return Inputs(args, kwargs)
+
+
+def _captured(
+    network: nn.Module, program: Program, example: Inputs, own: Any, switches: Switches
+) -> CapturedSubject:
+    rows = halves_test(program, example.leaves) if program.free_batch else None
+    golden = Golden(program, example.leaves, rows)
+    fused = not same_leaves(golden.answer, own)
+    if fused:
+        with attention_by_parts():
+            own = network(*example.args, **example.kwargs)
+        if not same_leaves(golden.answer, own):
+            raise CaptureError("the captured graph gives other words than the network")
+    sites, left_out = find_sites(network, golden)
+    return CapturedSubject(program, rows, sites, left_out, switches, fused)
+
+
+@contextmanager
+def attention_by_parts() -> Iterator[None]:
+    """Run attention layers as the graph does, without their fused fast path."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
