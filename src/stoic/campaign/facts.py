@@ -1,0 +1,179 @@
+"""Facts of a trial: what of the output changed, for each input by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from stoic.criteria import Criterion
+
+__all__ = ["Facts", "Judge", "best_classes", "scores_of"]
+
+Column = "np.ndarray[Any, Any]"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """One row per input whose output may differ.
+
+    Args:
+        columns: As the table of outcomes has them, without the trial.
+        unsure: Whether rounding could have turned a verdict.
+    """
+
+    columns: dict[str, np.ndarray[Any, Any]]
+    unsure: bool
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What facts are taken and which verdict is passed.
+
+    Args:
+        criterion: The verdict.
+        tail: What the user does with the network's output outside the graph.
+        top_k: How many of the best classes are kept.
+        slack: A score closer than this, in roundings of the largest score, to the
+            opposite verdict is not trusted from a run whose last bits may be off.
+    """
+
+    criterion: Criterion
+    tail: Any = None
+    top_k: int = 1
+    slack: float = 256.0
+
+    def verdict_input(self, output: Any) -> Any:
+        """Return what the criterion judges: the tail's result or the scores."""
+        if self.tail is not None:
+            return self.tail(output)
+        if self.criterion.as_record()["name"] == "custom":
+            return output
+        return scores_of(output)
+
+    def facts(
+        self,
+        golden: Any,
+        faulty: Any,
+        labels: Tensor | None,
+        *,
+        exact: bool,
+        first: int,
+    ) -> Facts:
+        """Compare a faulty output with the golden one of the same batch.
+
+        Args:
+            golden: The network's output without the fault.
+            faulty: And with it.
+            labels: Of the batch.
+            exact: Whether the faulty output is right to the bit.
+            first: Number of the batch's first input.
+        """
+        before, after = self.verdict_input(golden), self.verdict_input(faulty)
+        failed = self.criterion.failed(before, after, labels)
+        moved = compared(golden, faulty, len(failed))
+        unsure = np.zeros(len(failed), bool)
+        differs = np.ma.masked_array(moved.differs, unsure)
+        if not exact:
+            room = self._room(after)
+            clearance = self.criterion.clearance(before, after, labels).cpu()
+            # "Not further" rather than "closer": NaN is neither.
+            unsure = ~(clearance > room).numpy()
+            differs = np.ma.masked_array(
+                moved.differs, ~(torch.from_numpy(moved.deviation) > room).numpy()
+            )
+            differs.mask &= moved.nonfinite == 0
+        columns: dict[str, Any] = {
+            "input": np.arange(first, first + len(failed)),
+            "differs": differs,
+            "failed": failed.cpu().numpy(),
+            "nonfinite": moved.nonfinite,
+            "deviation": moved.deviation,
+            **best_classes(faulty, self.top_k, len(failed)),
+        }
+        masked = ~moved.differs & exact
+        kept = {name: column[~masked] for name, column in columns.items()}
+        return Facts(kept, bool(unsure.any()))
+
+    def _room(self, scores: Any) -> Tensor:
+        """Return how far rounding may have carried the scores of each input."""
+        if not isinstance(scores, Tensor):
+            return torch.tensor([np.inf])
+        size = scores.abs().nan_to_num(0, 0, 0).flatten(1).amax(1).cpu().double()
+        return self.slack * torch.finfo(scores.dtype).eps * size
+
+
+@dataclass(frozen=True)
+class _Moved:
+    differs: np.ndarray[Any, Any]
+    nonfinite: np.ndarray[Any, Any]
+    deviation: np.ndarray[Any, Any]
+
+
+def compared(golden: Any, faulty: Any, inputs: int) -> _Moved:
+    """Compare outputs word by word, over all tensors with a row per input."""
+    differs = np.zeros(inputs, bool)
+    nonfinite = np.zeros(inputs, np.int64)
+    deviation = np.zeros(inputs, np.float32)
+    pairs = zip(pytree.tree_leaves(golden), pytree.tree_leaves(faulty), strict=True)
+    for a, b in pairs:
+        if not isinstance(a, Tensor):
+            continue
+        a, b = (_rowed(t, inputs) for t in (a, b))
+        differs |= (_words(a) != _words(b)).any(1).cpu().numpy()
+        if a.is_floating_point():
+            nonfinite += (~b.isfinite() & a.isfinite()).sum(1).cpu().numpy()
+        gap = (b.double() - a.double()).abs()
+        gap = torch.where(gap.isfinite(), gap, 0.0).amax(1)
+        deviation = np.maximum(deviation, gap.float().cpu().numpy())
+    return _Moved(differs, nonfinite, deviation)
+
+
+def _rowed(tensor: Tensor, inputs: int) -> Tensor:
+    """Return a tensor as one row per input; what has no rows belongs to every input."""
+    if tensor.dim() and tensor.shape[0] == inputs:
+        return tensor.reshape(inputs, -1)
+    return tensor.reshape(1, -1).expand(inputs, -1)
+
+
+def _words(tensor: Tensor) -> Tensor:
+    kinds = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    return tensor.contiguous().view(kinds[tensor.element_size()])
+
+
+def scores_of(output: Any) -> Tensor:
+    """Return the scores in an output: itself, its ``logits``, or its first tensor.
+
+    Raises:
+        ValueError: There is no tensor in it.
+    """
+    if isinstance(output, Tensor):
+        return output
+    named = getattr(output, "logits", None)
+    if named is None and isinstance(output, Mapping):
+        named = output.get("logits")
+    if isinstance(named, Tensor):
+        return named
+    tensors = [t for t in pytree.tree_leaves(output) if isinstance(t, Tensor)]
+    if not tensors:
+        raise ValueError(f"output must hold a tensor, got {type(output).__name__}")
+    return tensors[0]
+
+
+def best_classes(
+    output: Any, top_k: int, inputs: int
+) -> dict[str, np.ndarray[Any, Any]]:
+    """Return the best classes and their scores, where the output has classes."""
+    if not top_k:
+        return {}
+    scores, classes = scores_of(output).float().topk(top_k)
+    ranks = range(top_k)
+    return {
+        **{f"top{rank}": classes[:, rank].cpu().numpy() for rank in ranks},
+        **{f"score{rank}": scores[:, rank].cpu().numpy() for rank in ranks},
+    }

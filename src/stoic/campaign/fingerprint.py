@@ -1,0 +1,42 @@
+"""Fingerprints: which network and which inputs a run is about."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["data_fingerprint", "network_fingerprint"]
+
+
+def network_fingerprint(network: nn.Module) -> str:
+    """Return the SHA-256 of a network's structure and of every stored word."""
+    digest = hashlib.sha256()
+    for path, module in network.named_modules():
+        digest.update(
+            f"{path}={type(module).__qualname__}({module.extra_repr()})\n".encode()
+        )
+    named = (*network.named_parameters(), *network.named_buffers())
+    _add(digest, named)
+    return digest.hexdigest()
+
+
+def data_fingerprint(leaves: Iterable[Any], labels: Tensor | None) -> str:
+    """Return the SHA-256 of all inputs and labels."""
+    digest = hashlib.sha256()
+    _add(digest, ((str(number), leaf) for number, leaf in enumerate(leaves)))
+    _add(digest, [("labels", labels)])
+    return digest.hexdigest()
+
+
+def _add(digest: Any, named: Iterable[tuple[str, Any]]) -> None:
+    for name, value in named:
+        if not isinstance(value, Tensor):
+            digest.update(f"{name}={value!r}\n".encode())
+            continue
+        digest.update(f"{name}:{value.dtype}{tuple(value.shape)}\n".encode())
+        words = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        digest.update(words.numpy())

@@ -1,0 +1,209 @@
+"""Campaigns on disk: the manifest of one, and running it into a folder."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from stoic import __version__, records
+from stoic.campaign.campaign import Campaign
+from stoic.campaign.facts import best_classes
+from stoic.campaign.fingerprint import data_fingerprint, network_fingerprint
+from stoic.campaign.tables import tables
+from stoic.campaign.trials import Bay
+from stoic.faults.space import Block
+from stoic.network.sites import Site
+
+__all__ = ["engine_record", "manifest_of", "recorded"]
+
+_SINGLE_BIT = ("flip", "stuck-at")
+
+
+def recorded(
+    campaign: Campaign,
+    manifest: records.Manifest,
+    path: Path,
+    *,
+    clusters: Tensor | None = None,
+    tick: Callable[[int], None] | None = None,
+) -> Iterator[int]:
+    """Run a campaign into a folder, or go on with it there; yield trials so far.
+
+    Args:
+        campaign: To run.
+        manifest: Of the campaign.
+        path: The run folder; made if there is none.
+        clusters: Source of each input, if several may come from one.
+        tick: As in `Campaign.run`.
+
+    Raises:
+        RunError: The folder holds another campaign, is damaged, or is full.
+    """
+    done = _opened(campaign.bay, manifest, path, clusters)
+    count = _trials_in(path)
+    yield count
+    names = list(_outcome_names(manifest.top_k))
+    for shard in campaign.run(done, tick):
+        trials, faults, outcomes = tables(shard.trials, shard.outcomes, names)
+        records.write_shard(
+            path, shard.number, trials=trials, faults=faults, outcomes=outcomes
+        )
+        count += len(shard.trials)
+        yield count
+
+
+def _trials_in(path: Path) -> int:
+    with records.open_run(path).connection() as connection:
+        row = connection.execute("SELECT count(*) FROM trials").fetchone()
+    return int(row[0]) if row else 0
+
+
+def _opened(
+    bay: Bay, manifest: records.Manifest, path: Path, clusters: Tensor | None
+) -> frozenset[int]:
+    """Return the shards that are there, after making the folder if it is new."""
+    if (path / "manifest.json").exists():
+        records.check_same(records.read_manifest(path), manifest)
+        records.clear_leftovers(path)
+        return frozenset(records.verify_shards(path))
+    records.write_golden(path, _golden(bay, manifest.top_k, clusters))
+    records.write_manifest(path, manifest)
+    return frozenset()
+
+
+@torch.inference_mode()
+def _golden(bay: Bay, top_k: int, clusters: Tensor | None) -> dict[str, Any]:
+    """Return the table of golden runs."""
+    count = bay.inputs.count
+    best = [
+        best_classes(bay.bench(start).golden, top_k, count) if top_k else {}
+        for start in bay.starts
+    ]
+    labels = np.full(count, -1) if bay.labels is None else bay.labels.cpu().numpy()
+    sources = np.arange(count) if clusters is None else clusters.cpu().numpy()
+    return {
+        "input": np.arange(count),
+        "label": labels,
+        "cluster": sources,
+        **{name: np.concatenate([part[name] for part in best]) for name in best[0]},
+    }
+
+
+def _outcome_names(top_k: int) -> Iterator[str]:
+    yield from ("input", "differs", "failed", "nonfinite", "deviation")
+    for name in ("top", "score"):
+        yield from (f"{name}{rank}" for rank in range(top_k))
+
+
+def manifest_of(
+    campaign: Campaign,
+    network: nn.Module,
+    *,
+    name: str,
+    classes: tuple[str, ...] | None,
+    clustered: bool,
+    bits: str,
+    scope: str,
+    command: list[str],
+) -> records.Manifest:
+    """Return everything that decides which trials a campaign yields.
+
+    Args:
+        campaign: To be run.
+        network: That it is about.
+        name: Of the network, for people.
+        classes: Names by label.
+        clustered: Whether several inputs may come from one source.
+        bits: As the user chose them.
+        scope: Whether a fault in an activation hits one input or the batch.
+        command: That asked for the campaign.
+    """
+    bay, space = campaign.bay, campaign.space
+    model = space.blocks[0].model.as_record()
+    if campaign.several:
+        model = {**model, "several": campaign.several.as_record()}
+    return records.Manifest(
+        stoic=__version__,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=command,
+        network=records.NetworkRecord(
+            name=name,
+            fingerprint=network_fingerprint(network),
+            parameters=sum(p.numel() for p in network.parameters()),
+        ),
+        data=records.DataRecord(
+            fingerprint=data_fingerprint(bay.inputs.leaves, bay.labels),
+            inputs=bay.inputs.count,
+            labelled=bay.labels is not None,
+            clustered=clustered,
+            classes=list(classes) if classes else None,
+        ),
+        space=records.SpaceRecord(
+            sites=_site_records(space.blocks, str(model["name"])),
+            fault_model={**model, "bits": bits},
+            scope=scope,
+            size=space.size,
+        ),
+        strata=[_stratum(stratum, part) for stratum, part in campaign.strata],
+        plan=campaign.plan.as_record(),
+        seed=campaign.seed,
+        criterion=bay.judge.criterion.as_record(),
+        mode="fast" if bay.fast else "exact",
+        engine=engine_record(campaign),
+        versions={"python": platform.python_version(), "torch": torch.__version__},
+        top_k=bay.judge.top_k,
+    )
+
+
+def engine_record(campaign: Campaign) -> dict[str, Any]:
+    """Return the settings that the words of outputs may depend on."""
+    bay = campaign.bay
+    device = next((t.device for t in bay.inputs.leaves if isinstance(t, Tensor)), "cpu")
+    return {
+        "batch": bay.batch,
+        "shard": campaign.size,
+        "limit_s": bay.limit_s,
+        "threads": torch.get_num_threads(),
+        "device": str(device),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "captured": bay.subject.reason is None,
+        "reason": bay.subject.reason,
+    }
+
+
+def _stratum(name: str, space: Any) -> records.StratumRecord:
+    sites = list(dict.fromkeys(block.site.name for block in space.blocks))
+    bits = sorted({bit for block in space.blocks for bit in block.bits})
+    return records.StratumRecord(name=name, size=space.size, sites=sites, bits=bits)
+
+
+def _site_records(blocks: tuple[Block, ...], model: str) -> list[records.SiteRecord]:
+    by_site: dict[Site, list[Block]] = {}
+    for block in blocks:
+        by_site.setdefault(block.site, []).append(block)
+    return [_site_record(site, own, model) for site, own in by_site.items()]
+
+
+def _site_record(site: Site, blocks: list[Block], model: str) -> records.SiteRecord:
+    bits = sorted({bit for block in blocks for bit in block.bits})
+    return records.SiteRecord(
+        name=site.name,
+        kind=site.kind,
+        component=site.component,
+        dtype=str(site.dtype).removeprefix("torch."),
+        shape=list(site.shape),
+        elements=site.elements,
+        bits=blocks[0].format.width,
+        faults=sum(block.size for block in blocks),
+        channels=site.shape[0] if site.shape else None,
+        order=site.order,
+        positions=bits if model in _SINGLE_BIT else None,
+        inputs=blocks[0].inputs,
+    )

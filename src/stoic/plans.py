@@ -1,0 +1,247 @@
+"""Plans: which faults of a space to try, and in which order.
+
+A plan sees strata with sizes, and nothing of networks or faults. It is a pure function
+of its seed: the same plan, strata and seed give the same draws on every machine.
+"""
+
+from __future__ import annotations
+
+import bisect
+import heapq
+import itertools
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+__all__ = [
+    "Draw",
+    "Exhaustive",
+    "Plan",
+    "Stratified",
+    "Stratum",
+    "Uniform",
+    "read_plan",
+]
+
+
+@dataclass(frozen=True)
+class Stratum:
+    """A part of the fault space.
+
+    Args:
+        name: Unique among the strata.
+        size: Number of its faults.
+    """
+
+    name: str
+    size: int
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise ValueError(
+                f"size of stratum {self.name} must be at least 1, got {self.size}; "
+                "leave the stratum out"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """One fault to try.
+
+    Args:
+        trial: Number of the trial, in the order drawn.
+        stratum: Index of the stratum.
+        position: Of the fault in its stratum, in ``0..size - 1``.
+    """
+
+    trial: int
+    stratum: int
+    position: int
+
+
+class Plan(Protocol):
+    """A way to draw faults."""
+
+    def draws(self, strata: Sequence[Stratum], *, seed: int) -> Iterator[Draw]:
+        """Return the draws in their order; what cannot be drawn is refused at once."""
+        ...
+
+    def as_record(self) -> dict[str, Any]:
+        """Return plain data from which `read_plan` makes an equal plan."""
+        ...
+
+
+@dataclass(frozen=True)
+class Exhaustive:
+    """Every fault once, in the order of the space."""
+
+    def draws(self, strata: Sequence[Stratum], *, seed: int) -> Iterator[Draw]:
+        """Return every fault; the seed plays no part."""
+        places = (
+            (number, position)
+            for number, stratum in enumerate(strata)
+            for position in range(stratum.size)
+        )
+        return _numbered(places)
+
+    def as_record(self) -> dict[str, Any]:
+        """Name the plan."""
+        return {"name": "exhaustive"}
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """Faults drawn uniformly from all strata together.
+
+    The first draws of a longer plan are those of a shorter one.
+
+    Args:
+        trials: How many.
+        replacement: Whether a fault may be drawn again.
+    """
+
+    trials: int
+    replacement: bool = False
+
+    def __post_init__(self) -> None:
+        if self.trials < 1:
+            raise ValueError(f"trials must be at least 1, got {self.trials}")
+
+    def draws(self, strata: Sequence[Stratum], *, seed: int) -> Iterator[Draw]:
+        """Return the draws.
+
+        Raises:
+            ValueError: More trials than faults, without replacement.
+        """
+        starts = list(itertools.accumulate((s.size for s in strata), initial=0))
+        places = _sample(starts[-1], self.trials, f"uniform {seed}", self.replacement)
+
+        def placed(position: int) -> tuple[int, int]:
+            number = bisect.bisect_right(starts, position) - 1
+            return number, position - starts[number]
+
+        return _numbered(map(placed, places))
+
+    def as_record(self) -> dict[str, Any]:
+        """Name the plan and its settings."""
+        return {
+            "name": "uniform",
+            "trials": self.trials,
+            "replacement": self.replacement,
+        }
+
+
+@dataclass(frozen=True)
+class Stratified:
+    """A fixed number of faults from each stratum, uniformly within it.
+
+    Strata take turns in proportion to their trials, so that a campaign cut short has
+    done about the same share of each.
+
+    Args:
+        trials: How many, by name of the stratum; 0 leaves a stratum unknown.
+    """
+
+    trials: Mapping[str, int]
+
+    def __post_init__(self) -> None:
+        for name, trials in self.trials.items():
+            if trials < 0:
+                raise ValueError(
+                    f"trials of stratum {name} must be at least 0, got {trials}"
+                )
+        if not any(self.trials.values()):
+            raise ValueError("trials must be at least 1 in all, got 0")
+
+    def draws(self, strata: Sequence[Stratum], *, seed: int) -> Iterator[Draw]:
+        """Return the draws, without replacement.
+
+        Raises:
+            ValueError: A stratum is not named, a name is no stratum, or more trials
+                than faults.
+        """
+        names = {stratum.name for stratum in strata}
+        if names != self.trials.keys():
+            wrong = sorted(names ^ self.trials.keys())
+            raise ValueError(
+                f"trials must name every stratum once, got a difference in {wrong}; "
+                "give 0 to leave a stratum unknown"
+            )
+        turns = [
+            self._turns(number, stratum, seed)
+            for number, stratum in enumerate(strata)
+            if self.trials[stratum.name]
+        ]
+        return _numbered((number, place) for _, number, place in heapq.merge(*turns))
+
+    def _turns(
+        self, number: int, stratum: Stratum, seed: int
+    ) -> Iterator[tuple[float, int, int]]:
+        trials = self.trials[stratum.name]
+        places = _sample(stratum.size, trials, f"stratum {seed} {stratum.name}", False)
+        return (
+            ((rank + 0.5) / trials, number, place) for rank, place in enumerate(places)
+        )
+
+    def as_record(self) -> dict[str, Any]:
+        """Name the plan and its settings."""
+        return {"name": "stratified", "trials": dict(self.trials)}
+
+
+_PLANS: dict[str, Callable[..., Plan]] = {
+    "exhaustive": Exhaustive,
+    "uniform": Uniform,
+    "stratified": Stratified,
+}
+
+
+def read_plan(record: Mapping[str, Any]) -> Plan:
+    """Return the plan that a record names.
+
+    Raises:
+        ValueError: There is no such plan.
+    """
+    settings = dict(record)
+    name = settings.pop("name", None)
+    if name not in _PLANS:
+        raise ValueError(f"plan must be one of {', '.join(_PLANS)}, got {name}")
+    return _PLANS[name](**settings)
+
+
+def _numbered(places: Iterator[tuple[int, int]]) -> Iterator[Draw]:
+    return (Draw(trial, *place) for trial, place in enumerate(places))
+
+
+def _sample(size: int, trials: int, key: str, replacement: bool) -> Iterator[int]:
+    # Raw bits: how Python makes other things of them may change between versions.
+    bits = random.Random(key).getrandbits
+    if replacement:
+        return (_below(size, bits) for _ in range(trials))
+    if trials > size:
+        raise ValueError(
+            f"trials must be at most the {size} faults there are, got {trials}; "
+            "draw fewer, or with replacement"
+        )
+    return _shuffled(size, trials, bits)
+
+
+def _below(bound: int, bits: Callable[[int], int]) -> int:
+    width = bound.bit_length()
+    while (value := bits(width)) >= bound:
+        pass
+    return value
+
+
+def _shuffled(size: int, trials: int, bits: Callable[[int], int]) -> Iterator[int]:
+    # The first steps of a Fisher-Yates shuffle of range(size), of which only the
+    # places that moved are kept.
+    moved: dict[int, int] = {}
+    for step in range(trials):
+        chosen = step + _below(size - step, bits)
+        head = moved.pop(step, step)
+        if chosen == step:
+            yield head
+        else:
+            yield moved.get(chosen, chosen)
+            moved[chosen] = head

@@ -1,0 +1,267 @@
+"""The verbs of Stoic in Python: from a network to answers, in one call each."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from stoic.campaign.campaign import Campaign, Several
+from stoic.campaign.checks import check_golden, check_inputs, check_network
+from stoic.campaign.facts import Judge
+from stoic.campaign.record import manifest_of, recorded
+from stoic.campaign.trials import Bay
+from stoic.criteria import Criterion, named_criterion
+from stoic.faults.models import BitFlip, FaultModel
+from stoic.faults.selection import chosen_sites
+from stoic.faults.space import Block, FaultSpace, Scope, fault_space
+from stoic.measured import Measured, open_measured
+from stoic.network.prepare import prepare
+from stoic.network.sites import Kind
+from stoic.network.subject import Inputs, Subject
+from stoic.plans import Exhaustive, Plan, Stratified, Uniform
+
+__all__ = ["Measured", "Progress", "Settings", "open_measured", "pvf"]
+
+Strata = Literal["none", "site", "bit", "role", "site-bit"]
+Progress = Callable[[int, int], None]
+"""Told how many runs are done, and of how many."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a campaign is, apart from the network and its inputs.
+
+    Args:
+        sites: Globs over the names of sites, comma-separated.
+        exclude: Globs of sites to leave out.
+        kinds: Kinds of sites meant.
+        bits: Numbers, ranges and roles of bits, comma-separated.
+        model: How a word is corrupted.
+        several: How many faults strike together, if more than one may.
+        scope: Whether a fault in an activation or input hits one input or all.
+        faults: How many trials; nothing for every fault there is.
+        strata: Whether to draw equally many faults from each site, bit or role.
+        seed: Of all randomness.
+        criterion: What counts as a failure.
+        mode: ``exact``, or ``fast``: the same verdicts, last bits may differ.
+        batch: Inputs per run; all of them at once by default, 64 at the most.
+        limit_s: Seconds that a trial may take for a batch.
+        shard: Trials per shard; by the time that they may take, if not given.
+        captured: Whether to capture the network if it can be.
+    """
+
+    sites: str = "*"
+    exclude: str = ""
+    kinds: tuple[Kind, ...] = ("parameter",)
+    bits: str = "all"
+    model: FaultModel = BitFlip()
+    several: Several | None = None
+    scope: Scope = "input"
+    faults: int | None = 1000
+    strata: Strata = "none"
+    seed: int = 0
+    criterion: Criterion | str = "top1-changed"
+    mode: Literal["exact", "fast"] = "exact"
+    batch: int | None = None
+    limit_s: float = 60.0
+    shard: int | None = None
+    captured: bool = True
+
+
+def pvf(
+    network: nn.Module,
+    inputs: Any,
+    labels: Tensor | None = None,
+    *,
+    settings: Settings | None = None,
+    out: Path | str | None = None,
+    name: str | None = None,
+    classes: tuple[str, ...] | None = None,
+    clusters: Tensor | None = None,
+    tail: Callable[[Any], Any] | None = None,
+    command: list[str] | None = None,
+    verify: int = 0,
+    progress: Progress | None = None,
+    notice: Callable[[str], None] | None = None,
+    **changes: Any,
+) -> Measured:
+    """Measure how likely a fault makes a network wrong on these inputs.
+
+    The network is left bit for bit as it was.
+
+    Args:
+        network: In evaluation mode.
+        inputs: A tensor, a tuple of positional or a dictionary of keyword inputs; each
+            tensor has one row per input.
+        labels: The right class of each input.
+        settings: The campaign.
+        out: Run folder, made or gone on with; a temporary one by default.
+        name: Of the network, for people.
+        classes: Names by label.
+        clusters: Source of each input, if several come from one.
+        tail: What is done with the network's output outside the graph.
+        command: What made the run, for its manifest.
+        verify: How many trials to run again naively, failing on any difference.
+        progress: Told how far the campaign is.
+        notice: Told, in a line each, what a user should know.
+        **changes: Fields of the settings, such as ``faults=2000``.
+
+    Raises:
+        ValueError: The input is bad; one line says what, why and what to do.
+
+    References:
+        PVF: arXiv 2405.01741, section 3.
+    """
+    from dataclasses import replace
+
+    from stoic.campaign.verify import verify_run
+
+    chosen = replace(settings or Settings(), **changes)
+    given = as_inputs(inputs)
+    campaign, subject = _campaign(network, given, labels, chosen, tail, notice)
+    manifest = manifest_of(
+        campaign,
+        network,
+        name=name or type(network).__name__,
+        classes=classes,
+        clustered=clusters is not None,
+        bits=chosen.bits,
+        scope=chosen.scope,
+        command=command or [Path(sys.argv[0]).name, *sys.argv[1:]],
+    )
+    path = Path(out) if out else Path(tempfile.mkdtemp(prefix="stoic-"))
+    total = _runs(campaign, chosen)
+    for done in recorded(
+        campaign, manifest, path, clusters=clusters, tick=_ticker(progress, total)
+    ):
+        del done
+    if verify:
+        verify_run(campaign, network, path, verify)
+    return open_measured(path)
+
+
+def as_inputs(inputs: Any) -> Inputs:
+    """Return what a user calls inputs as positional and keyword inputs."""
+    if isinstance(inputs, Inputs):
+        return inputs
+    if isinstance(inputs, Tensor):
+        return Inputs((inputs,), {})
+    if isinstance(inputs, Mapping):
+        return Inputs((), dict(inputs))
+    if isinstance(inputs, tuple | list):
+        return Inputs(tuple(inputs), {})
+    raise ValueError(
+        "inputs must be a tensor, a tuple or a dictionary of tensors, "
+        f"got {type(inputs).__name__}"
+    )
+
+
+def _campaign(
+    network: nn.Module,
+    inputs: Inputs,
+    labels: Tensor | None,
+    chosen: Settings,
+    tail: Callable[[Any], Any] | None,
+    notice: Callable[[str], None] | None,
+) -> tuple[Campaign, Subject]:
+    check_network(network)
+    check_inputs(inputs, labels)
+    subject = prepare(network, inputs, captured=chosen.captured)
+    if subject.reason and notice:
+        notice(f"slow path, the network cannot be captured: {subject.reason}")
+    space = _space(subject, chosen, inputs.count)
+    strata = _strata(space, chosen.strata)
+    judge = _judge(chosen, tail)
+    batch = chosen.batch or min(inputs.count, 64)
+    bay = Bay(
+        subject, inputs, labels, batch, judge, chosen.mode == "fast", chosen.limit_s
+    )
+    seconds, judge = check_golden(network, bay)
+    bay = Bay(
+        subject, inputs, labels, batch, judge, chosen.mode == "fast", chosen.limit_s
+    )
+    plan = _plan(chosen, strata)
+    size = chosen.shard or _shard_size(seconds)
+    return Campaign(bay, strata, plan, chosen.seed, size, chosen.several), subject
+
+
+def _judge(chosen: Settings, tail: Callable[[Any], Any] | None) -> Judge:
+    criterion = chosen.criterion
+    if isinstance(criterion, str):
+        criterion = named_criterion(criterion)
+    return Judge(criterion, tail)
+
+
+def _space(subject: Subject, chosen: Settings, inputs: int) -> FaultSpace:
+    sites = chosen_sites(
+        subject.sites,
+        include=chosen.sites,
+        exclude=chosen.exclude,
+        kinds=chosen.kinds,
+    )
+    return fault_space(
+        sites, bits=chosen.bits, model=chosen.model, inputs=inputs, scope=chosen.scope
+    )
+
+
+def _strata(space: FaultSpace, by: Strata) -> tuple[tuple[str, FaultSpace], ...]:
+    if by == "none":
+        return (("all", space),)
+    if by == "site":
+        return tuple(space.split(lambda block: block.site.name).items())
+    keys: dict[str, Callable[[Block], str]] = {
+        "bit": lambda block: f"bit {block.bits[0]}",
+        "role": lambda block: block.format.roles[block.bits[0]],
+        "site-bit": lambda block: f"{block.site.name} bit {block.bits[0]}",
+    }
+    return tuple(space.by_bit().split(keys[by]).items())
+
+
+def _plan(chosen: Settings, strata: tuple[tuple[str, FaultSpace], ...]) -> Plan:
+    sizes = {name: space.size for name, space in strata}
+    total = sum(sizes.values())
+    if chosen.faults is None:
+        return Exhaustive()
+    if chosen.several is not None:
+        return Uniform(chosen.faults, replacement=True)
+    if chosen.faults > total:
+        raise ValueError(
+            f"faults must be at most {total}, the size of the fault space, got "
+            f"{chosen.faults}; leave the number out to try every fault"
+        )
+    if len(strata) == 1:
+        return Uniform(chosen.faults)
+    share = max(chosen.faults // len(strata), 1)
+    return Stratified({name: min(share, size) for name, size in sizes.items()})
+
+
+def _shard_size(seconds: float) -> int:
+    """Return so many trials that even full runs of them take about half a minute."""
+    size = 64
+    while size < 4096 and size * 2 * seconds < 30:
+        size *= 2
+    return size
+
+
+def _runs(campaign: Campaign, chosen: Settings) -> int:
+    trials = campaign.space.size if chosen.faults is None else chosen.faults
+    return trials * len(campaign.bay.starts)
+
+
+def _ticker(progress: Progress | None, total: int) -> Callable[[int], None] | None:
+    if progress is None:
+        return None
+    done = 0
+
+    def tick(runs: int) -> None:
+        nonlocal done
+        done += runs
+        progress(done, total)
+
+    return tick
