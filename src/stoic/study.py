@@ -17,10 +17,10 @@ from stoic.campaign.facts import Judge
 from stoic.campaign.record import manifest_of, recorded
 from stoic.campaign.trials import Bay
 from stoic.criteria import Criterion, named_criterion
+from stoic.estimates.measured import Measured, open_measured
 from stoic.faults.models import BitFlip, FaultModel
 from stoic.faults.selection import chosen_sites
 from stoic.faults.space import Block, FaultSpace, Scope, fault_space
-from stoic.measured import Measured, open_measured
 from stoic.network.prepare import prepare
 from stoic.network.sites import Kind
 from stoic.network.subject import Inputs, Subject

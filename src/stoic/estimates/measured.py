@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from stoic.estimates.estimate import Estimate
+from stoic.estimates.estimate import Estimate, Verdict, verdict
+from stoic.estimates.outcomes import outcome_shares
+from stoic.estimates.summary import summary
 from stoic.estimates.tables import Row, pvf, worst_sites
 from stoic.records import Run, open_run
 
@@ -32,6 +35,31 @@ class Measured:
         """The probability that a fault of the space fails an input."""
         return pvf(self.run)[0].estimate
 
+    @property
+    def summary(self) -> str:
+        """What was measured, how sure it is and what it is about, in a sentence."""
+        return summary(self.run.manifest, self.pvf)
+
+    def outcomes(self) -> tuple[Row, ...]:
+        """Return the share of every outcome."""
+        return outcome_shares(self.run)
+
+    def verdict(self, limit: float) -> Verdict:
+        """Say whether the vulnerability is shown to be below or above a limit."""
+        return verdict(pvf(self.run, confidence=0.90)[0].estimate, limit)
+
+    def as_record(self) -> dict[str, Any]:
+        """Return the answers as plain data, for machines."""
+        several = self.run.manifest.space.fault_model.get("several") is not None
+        tables = {} if several else {by: self.table(by) for by in _TABLES}
+        return {
+            "summary": self.summary,
+            "run": str(self.path),
+            "pvf": vars(self.pvf),
+            "outcomes": [_plain(row) for row in self.outcomes()],
+            **{by: [_plain(row) for row in rows] for by, rows in tables.items()},
+        }
+
     def table(self, by: str) -> tuple[Row, ...]:
         """Return estimates by component, site, channel, bit, role, kind or stratum."""
         return pvf(self.run, by)  # type: ignore[arg-type]
@@ -48,3 +76,12 @@ def open_measured(path: Path | str) -> Measured:
         RunError: It is no run folder, or it is damaged.
     """
     return Measured(open_run(path))
+
+
+_TABLES = ("component", "site", "bit", "role")
+
+
+def _plain(row: Row) -> dict[str, Any]:
+    estimate = {k: v for k, v in vars(row.estimate).items() if k != "about"}
+    key = [part if isinstance(part, str) else int(part) for part in row.key]
+    return {"key": key, **estimate, "faults": row.faults, "trials": row.trials}

@@ -7,7 +7,7 @@ A fault model is the list of the corruptions it may apply to a word.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -22,6 +22,7 @@ __all__ = [
     "RandomWord",
     "SetValue",
     "StuckAt",
+    "named_model",
 ]
 
 
@@ -219,3 +220,28 @@ def _ones(format: Format) -> int:
 
 def _flip(format: Format, bits: Sequence[int]) -> Corruption:
     return Corruption(_ones(format), sum(1 << bit for bit in bits), min(bits))
+
+
+_NAMED: dict[str, Callable[[str], FaultModel]] = {
+    "flip": lambda _: BitFlip(),
+    "flips": lambda number: MultiFlip(int(number)),
+    "burst": lambda number: Burst(int(number)),
+    "stuck-at-0": lambda _: StuckAt(0),
+    "stuck-at-1": lambda _: StuckAt(1),
+    "set": lambda number: SetValue(float(number)),
+    "random": lambda _: RandomWord(),
+}
+
+
+def named_model(text: str) -> FaultModel:
+    """Return the fault model that a text such as ``flip`` or ``burst:2`` names.
+
+    Raises:
+        ValueError: There is none of that name, or its number is missing.
+    """
+    name, _, number = text.partition(":")
+    try:
+        return _NAMED[name](number)
+    except (KeyError, ValueError):
+        forms = "flip, flips:K, burst:K, stuck-at-0, stuck-at-1, set:VALUE, random"
+        raise ValueError(f"fault model must be one of {forms}, got {text!r}") from None

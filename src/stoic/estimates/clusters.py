@@ -1,0 +1,188 @@
+"""Estimates about the population that the inputs come from: two-way variance.
+
+Trials share inputs and inputs share trials, so that neither is a sample of independent
+units. The variance is that of faults, plus that of clusters of inputs, less what both
+count twice.
+
+References:
+    Cameron, Gelbach and Miller, Robust inference with multiway clustering, 2011.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stoic.estimates.design import student
+from stoic.estimates.estimate import Estimate
+from stoic.estimates.facts import Bools, Facts, Integers
+from stoic.estimates.population import stratified
+from stoic.estimates.sample import Floats
+from stoic.records import Manifest
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+__all__ = ["FEWEST", "Clusters", "read_clusters"]
+
+FEWEST = 30
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """Which share of its inputs every trial failed, by cluster of inputs.
+
+    Args:
+        weight: Share of the inputs that each cluster has.
+        own: Cluster of the only input that a trial exposed; -1 where it exposed all.
+        crashed: Trials that failed all that they exposed.
+        unknown: Trials of which the outcome is unknown.
+        row: Index of the trial, for every trial and cluster with failures.
+        column: Index of the cluster.
+        share: Of the exposed inputs, those of the cluster that failed.
+    """
+
+    weight: Floats
+    own: Integers
+    crashed: Bools
+    unknown: Bools
+    row: Integers
+    column: Integers
+    share: Floats
+
+    def __post_init__(self) -> None:
+        if len(self.weight) < FEWEST:
+            raise ValueError(
+                f"inputs must be of at least {FEWEST} clusters to speak for a "
+                f"population, got {len(self.weight)}; speak about these inputs only"
+            )
+
+    def estimator(self, confidence: float) -> Callable[..., Estimate]:
+        """Return a function that estimates the mean of some trials.
+
+        Approximate: it needs many faults and many clusters, none of them dominant.
+        """
+        about = f"inputs like these, of {len(self.weight):,} clusters"
+
+        def estimate(rows: Integers, faults: Counter[int]) -> Estimate:
+            drawn = min(1.0, len(rows) / faults.total())
+            full = self.crashed | self.unknown
+            low, below = self._mean(rows, self.crashed, drawn, confidence)
+            high, above = self._mean(rows, full, drawn, confidence)
+            known = rows[~self.unknown[rows]]
+            value = 0.5
+            if known.size:
+                value, _ = self._mean(known, self.crashed, drawn, confidence)
+            return Estimate(
+                value=value,
+                low=max(0.0, min(low - below, value)),
+                high=min(1.0, max(high + above, value)),
+                n=len(rows),
+                confidence=confidence,
+                kind="approximate",
+                about=about,
+            )
+
+        return estimate
+
+    def _mean(
+        self, rows: Integers, full: Bools, drawn: float, confidence: float
+    ) -> tuple[float, float]:
+        """The mean share, and half of the width of its interval."""
+        chosen = np.zeros(len(self.own), bool)
+        chosen[rows] = True
+        cell = chosen[self.row]
+        row, column, share = self.row[cell], self.column[cell], self.share[cell]
+        full = chosen & full
+        n, many = len(rows), len(self.weight)
+        reached, reached_full = self._reached(chosen), self._reached(full)
+        by_trial = np.bincount(row, share, len(self.own)) + full
+        by_cluster = np.bincount(column, share, many) + reached_full
+        mean = float(by_trial.sum()) / n
+        if not 1e-12 < mean < 1 - 1e-12:
+            # Fault 1 with cluster 1, 2 with 2, ...: so many pairs are independent.
+            pairs = min(n, many)
+            return mean, 1 - ((1 - confidence) / 2) ** (1 / pairs)
+        faults = float(((by_trial - mean)[chosen] ** 2).sum()) * (1 - drawn)
+        clusters = float(((by_cluster - mean * reached) ** 2).sum())
+        both = self._both(row, column, share, chosen, full, mean) * (1 - drawn)
+        # Never less than one way alone, which rounding and luck could bring about.
+        variance = max(faults, clusters, faults + clusters - both) / n**2
+        few = min(n, many) if drawn < 1 else many
+        variance *= few / max(few - 1, 1)
+        return mean, student(confidence, max(few - 1, 1)) * math.sqrt(variance)
+
+    def _reached(self, chosen: Bools) -> Floats:
+        """How many trials reached each cluster, counting shares of inputs."""
+        own = self.own[chosen & (self.own >= 0)]
+        everywhere = int((chosen & (self.own < 0)).sum())
+        return everywhere * self.weight + np.bincount(own, minlength=len(self.weight))
+
+    def _both(
+        self,
+        row: Integers,
+        column: Integers,
+        share: Floats,
+        chosen: Bools,
+        full: Bools,
+        mean: float,
+    ) -> float:
+        """The sum over trials and clusters of the squared deviations."""
+        weight = np.where(self.own[row] >= 0, 1.0, self.weight[column])
+        square = np.where(self.own >= 0, 1.0, float((self.weight**2).sum()))
+        failed = float((share**2 - 2 * mean * share * weight).sum())
+        crashed = float(square[full].sum()) * (1 - 2 * mean)
+        return failed + crashed + mean**2 * float(square[chosen].sum())
+
+
+def read_clusters(
+    connection: DuckDBPyConnection, manifest: Manifest, facts: Facts, failed: str
+) -> Clusters:
+    """Return the failures of a run by cluster.
+
+    Raises:
+        ValueError: Too few clusters, or trials that are no uniform sample.
+    """
+    partial = len(facts.trial) < manifest.space.size
+    if stratified(manifest) or (manifest.plan["name"] == "exhaustive" and partial):
+        raise ValueError(
+            "a population must be judged by uniform or by all trials, "
+            f"got part of a plan {manifest.plan['name']}; speak about these inputs only"
+        )
+    golden = connection.execute(
+        "SELECT cluster, count(*) AS inputs FROM golden GROUP BY 1 ORDER BY 1"
+    ).fetchnumpy()
+    counts = connection.execute(
+        f"""
+        SELECT trial, cluster, count(*) AS failed
+        FROM outcomes o JOIN golden g USING (input)
+        JOIN trials t USING (trial)
+        WHERE {failed} AND t.status = 'done' GROUP BY trial, cluster
+        """
+    ).fetchnumpy()
+    targets = connection.execute(
+        """
+        SELECT trial, any_value(cluster) AS cluster FROM trials t
+        JOIN faults f USING (trial) JOIN golden g ON f.input = g.input
+        WHERE t.exposed = 1 GROUP BY trial
+        """
+    ).fetchnumpy()
+    row = np.searchsorted(facts.trial, counts["trial"])
+    own = np.full(len(facts.trial), -1)
+    own[np.searchsorted(facts.trial, targets["trial"])] = np.searchsorted(
+        golden["cluster"], targets["cluster"]
+    )
+    return Clusters(
+        weight=golden["inputs"] / golden["inputs"].sum(),
+        own=own,
+        crashed=facts.crashed,
+        unknown=facts.unknown,
+        row=row,
+        column=np.searchsorted(golden["cluster"], counts["cluster"]),
+        share=counts["failed"] / facts.exposed[row],
+    )
