@@ -30,6 +30,8 @@ LOWER: Side = -1
 
 # What a bet may lose: all but this, so that no single trial ruins the gambler.
 _STAKE = 0.98
+# How near to 0 or 1 a rejected mean is expected, as a share of the way from the guess.
+_EDGE = 0.04
 
 Integers: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
 
@@ -128,10 +130,10 @@ def bets_on(
     away = _distance(mean, variance, coin * scale.max(), side, level)
     pull = scale[past.stratum] * past.grow * away / variance
     against = past.mean + side * pull * past.variance
-    against = np.clip(against, 0.05 * past.mean, 1 - 0.05 * (1 - past.mean))
+    against = np.clip(against, _EDGE * past.mean, 1 - _EDGE * (1 - past.mean))
     # The variance at the supposed mean, in the place of that at the guessed mean.
     supposed = mean + side * away * past.grow
-    supposed = np.clip(supposed, 0.05 * mean, coin - 0.02 * (coin - mean))
+    supposed = np.clip(supposed, _EDGE * mean, coin - _EDGE * (coin - mean))
     amount = pull * mean * (coin - mean) / (supposed * (coin - supposed))
     loss = np.maximum(1 - against if side == UPPER else against, 1e-300)
     worst = loss if len(weights) == 1 else np.maximum.accumulate(loss)

@@ -1,4 +1,4 @@
-"""The command: parse, one call of the library, print. Results on stdout, else stderr."""
+"""The commands: parse, one call of the library, print."""
 
 from __future__ import annotations
 
@@ -6,11 +6,42 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+
+from stoic.cli.options import (
+    AsJson,
+    Batch,
+    Bits,
+    CaseName,
+    CriterionText,
+    Device,
+    Exclude,
+    Exhaustive,
+    FailAbove,
+    Faults,
+    Inputs,
+    Kind,
+    Mode,
+    Model,
+    ModeOption,
+    Out,
+    PerTrial,
+    Rate,
+    Scope,
+    ScopeOption,
+    Seed,
+    Sites,
+    SlowPath,
+    Strata,
+    StrataOption,
+    Threads,
+    TimeLimit,
+    Verify,
+)
+from stoic.cli.output import aligned, chat, print_measured, progress
 
 if TYPE_CHECKING:
     from stoic.cases import Case
@@ -29,30 +60,6 @@ app = typer.Typer(
 DONE, TOO_HIGH, WRONG_USE, NOT_SHOWN = 0, 1, 2, 3
 
 
-class Mode(StrEnum):
-    """How trials are run."""
-
-    exact = "exact"
-    fast = "fast"
-
-
-class Strata(StrEnum):
-    """What a stratified plan draws equally many faults from."""
-
-    none = "none"
-    site = "site"
-    bit = "bit"
-    role = "role"
-    site_bit = "site-bit"
-
-
-class Scope(StrEnum):
-    """Whom a fault in an activation or input hits."""
-
-    input = "input"
-    batch = "batch"
-
-
 @app.callback()
 def _root(
     version: Annotated[
@@ -68,72 +75,31 @@ def _root(
 
 @app.command()
 def pvf(
-    case: Annotated[str, typer.Argument(help="A built-in case or module:function.")],
-    sites: Annotated[str, typer.Option(help="Globs of sites, comma-separated.")] = "*",
-    exclude: Annotated[str, typer.Option(help="Globs of sites to leave out.")] = "",
-    kind: Annotated[
-        str,
-        typer.Option(help="Kinds of sites: parameter, buffer, activation, input."),
-    ] = "parameter",
-    bits: Annotated[
-        str, typer.Option(help="Bits: 30, 0-22, sign, exponent, mantissa, all.")
-    ] = "all",
-    fault_model: Annotated[
-        str,
-        typer.Option(
-            help="flip, flips:K, burst:K, stuck-at-0, stuck-at-1, set:VALUE, random."
-        ),
-    ] = "flip",
-    per_trial: Annotated[
-        int | None, typer.Option(help="This many faults strike together.")
-    ] = None,
-    rate: Annotated[
-        float | None, typer.Option(help="Each fault strikes at this rate (BER).")
-    ] = None,
-    scope: Annotated[
-        Scope, typer.Option(help="A fault in an activation hits one input or all.")
-    ] = Scope.input,
-    faults: Annotated[int, typer.Option(help="Number of trials.")] = 1000,
-    exhaustive: Annotated[
-        bool, typer.Option("--exhaustive", help="Try every fault there is.")
-    ] = False,
-    strata: Annotated[
-        Strata, typer.Option(help="Draw equally many faults from each of these.")
-    ] = Strata.none,
-    seed: Annotated[int, typer.Option(help="Of all randomness.")] = 0,
-    criterion: Annotated[
-        str,
-        typer.Option(
-            help="top1-changed, top1-wrong, top-k:K, threshold:LEVEL, "
-            "tolerance:ABS[,REL], any-change."
-        ),
-    ] = "top1-changed",
-    mode: Annotated[
-        Mode, typer.Option(help="exact, or fast: same verdicts, last bits may differ.")
-    ] = Mode.exact,
-    inputs: Annotated[
-        int | None, typer.Option(help="Use the first inputs of the case only.")
-    ] = None,
-    batch: Annotated[int | None, typer.Option(help="Inputs per run.")] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads of torch.")] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    time_limit: Annotated[
-        float, typer.Option(help="Seconds that a trial may take per batch.")
-    ] = 60.0,
-    slow_path: Annotated[
-        bool, typer.Option("--slow-path", help="Do not capture the network.")
-    ] = False,
-    verify: Annotated[
-        int, typer.Option(help="Run so many trials again naively; differing fails.")
-    ] = 0,
-    out: Annotated[
-        Path | None, typer.Option(help="Run folder, made or gone on with.")
-    ] = None,
-    fail_above: Annotated[
-        float | None,
-        typer.Option(help="Exit 0 below this share, 1 above, 3 if not shown."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    case: CaseName,
+    sites: Sites = "*",
+    exclude: Exclude = "",
+    kind: Kind = "parameter",
+    bits: Bits = "all",
+    fault_model: Model = "flip",
+    per_trial: PerTrial = None,
+    rate: Rate = None,
+    scope: ScopeOption = Scope.input,
+    faults: Faults = 1000,
+    exhaustive: Exhaustive = False,
+    strata: StrataOption = Strata.none,
+    seed: Seed = 0,
+    criterion: CriterionText = "top1-changed",
+    mode: ModeOption = Mode.exact,
+    inputs: Inputs = None,
+    batch: Batch = None,
+    threads: Threads = None,
+    device: Device = "cpu",
+    time_limit: TimeLimit = 60.0,
+    slow_path: SlowPath = False,
+    verify: Verify = 0,
+    out: Out = None,
+    fail_above: FailAbove = None,
+    as_json: AsJson = False,
 ) -> None:
     """Measure how likely a fault makes the network of CASE wrong."""
     from stoic.cases import load
@@ -158,10 +124,10 @@ def pvf(
             limit_s=time_limit,
             captured=not slow_path,
         )
-        with _progress() as progress:
-            measured = _measure(loaded, settings, out, verify, progress)
-    _print(measured, as_json=as_json)
-    _chat(f"report: {_report(measured.path)}")
+        with progress() as told:
+            measured = _measure(loaded, settings, out, verify, told)
+    print_measured(measured, as_json=as_json)
+    chat(f"report: {_report(measured.path)}")
     raise typer.Exit(_verdict(measured, fail_above))
 
 
@@ -169,20 +135,20 @@ def pvf(
 def report(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     out: Annotated[Path | None, typer.Option(help="Where the page goes.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Print the tables of a run and write its report again."""
     from stoic.estimates.measured import open_measured
 
     with _one_line():
         measured = open_measured(run)
-        _print(measured, as_json=as_json)
-        _chat(f"report: {_report(run, out)}")
+        print_measured(measured, as_json=as_json)
+        chat(f"report: {_report(run, out)}")
 
 
 @app.command()
 def cases(
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the built-in cases."""
     from stoic.cases import catalogue
@@ -199,11 +165,11 @@ def cases(
 
 @app.command()
 def sites(
-    case: Annotated[str, typer.Argument(help="A built-in case or module:function.")],
+    case: CaseName,
     left_out: Annotated[
         bool, typer.Option("--left-out", help="List what is no site, and why.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the sites of the network of CASE, where a fault can hit."""
     from stoic.cases import load
@@ -226,7 +192,7 @@ def sites(
             }
             for s in subject.sites
         ]
-    print(json.dumps(rows, indent=1) if as_json else _aligned(rows))
+    print(json.dumps(rows, indent=1) if as_json else aligned(rows))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -236,10 +202,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except typer.Exit as stop:
         return int(stop.exit_code)
     except typer.Abort:
-        _chat("stopped; the same command goes on from here")
+        chat("stopped; the same command goes on from here")
         return WRONG_USE
     except KeyboardInterrupt:
-        _chat("stopped; the same command goes on from here")
+        chat("stopped; the same command goes on from here")
         return 130
     except Exception as error:
         show = getattr(error, "show", None)
@@ -260,12 +226,8 @@ def _one_line() -> Iterator[None]:
 
 
 def _wrong(message: str) -> NoReturn:
-    _chat(f"stoic: {message}")
+    chat(f"stoic: {message}")
     raise typer.Exit(WRONG_USE)
-
-
-def _chat(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def _use(threads: int | None) -> None:
@@ -332,7 +294,7 @@ def _measure(
         command=["stoic", *sys.argv[1:]],
         verify=verify,
         progress=progress,
-        notice=_chat,
+        notice=chat,
     )
 
 
@@ -347,47 +309,5 @@ def _verdict(measured: Measured, limit: float | None) -> int:
     if limit is None:
         return DONE
     shown = measured.verdict(limit)
-    _chat(f"PVF is {shown} {limit:g} at one-sided 95 % confidence")
+    chat(f"PVF is {shown} {limit:g} at one-sided 95 % confidence")
     return {"below": DONE, "above": TOO_HIGH}.get(shown, NOT_SHOWN)
-
-
-def _print(measured: Measured, *, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(measured.as_record(), indent=1))
-        return
-    print(measured.summary)
-    print()
-    print(_aligned([_line(row) for row in measured.outcomes()]))
-    if measured.run.manifest.space.fault_model.get("several") is None:
-        print()
-        print(_aligned([_line(row) for row in measured.worst(10)]))
-
-
-def _line(row: Any) -> dict[str, str]:
-    return {
-        "what": row.label,
-        "share": str(row.estimate),
-        "trials": f"{row.trials:,}",
-        "of faults": f"{row.faults:,}",
-    }
-
-
-def _aligned(rows: Sequence[dict[str, Any]]) -> str:
-    """Return rows as columns of text under their names."""
-    if not rows:
-        return "none"
-    cells = [list(rows[0]), *([str(value) for value in row.values()] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = (
-        "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in cells
-    )
-    return "\n".join(line.rstrip() for line in lines)
-
-
-@contextmanager
-def _progress() -> Iterator[Progress | None]:
-    """Show rate and time left: a bar on a terminal, else a line now and then."""
-    from stoic.progress import bar, lines
-
-    with bar() if sys.stderr.isatty() else lines(_chat) as told:
-        yield told

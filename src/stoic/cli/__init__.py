@@ -1,0 +1,5 @@
+"""The command ``stoic``: thin functions over the library."""
+
+from stoic.cli.commands import main
+
+__all__ = ["main"]

@@ -1,0 +1,127 @@
+"""The options of the command, as types: what each is called and what it means."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = [
+    "AsJson",
+    "Batch",
+    "Bits",
+    "CaseName",
+    "CriterionText",
+    "Device",
+    "Exclude",
+    "Exhaustive",
+    "FailAbove",
+    "Faults",
+    "Inputs",
+    "Kind",
+    "Mode",
+    "ModeOption",
+    "Model",
+    "Out",
+    "PerTrial",
+    "Rate",
+    "Scope",
+    "ScopeOption",
+    "Seed",
+    "Sites",
+    "SlowPath",
+    "Strata",
+    "StrataOption",
+    "Threads",
+    "TimeLimit",
+    "Verify",
+]
+
+
+class Mode(StrEnum):
+    """How trials are run."""
+
+    exact = "exact"
+    fast = "fast"
+
+
+class Strata(StrEnum):
+    """What a stratified plan draws equally many faults from."""
+
+    none = "none"
+    site = "site"
+    bit = "bit"
+    role = "role"
+    site_bit = "site-bit"
+
+
+class Scope(StrEnum):
+    """Whom a fault in an activation or input hits."""
+
+    input = "input"
+    batch = "batch"
+
+
+CaseName = Annotated[str, typer.Argument(help="A built-in case or module:function.")]
+Sites = Annotated[str, typer.Option(help="Globs of sites, comma-separated.")]
+Exclude = Annotated[str, typer.Option(help="Globs of sites to leave out.")]
+Kind = Annotated[
+    str, typer.Option(help="Kinds of sites: parameter, buffer, activation, input.")
+]
+Bits = Annotated[
+    str, typer.Option(help="Bits: 30, 0-22, sign, exponent, mantissa, all.")
+]
+Model = Annotated[
+    str,
+    typer.Option(
+        help="flip, flips:K, burst:K, stuck-at-0, stuck-at-1, set:VALUE, random."
+    ),
+]
+PerTrial = Annotated[int | None, typer.Option(help="This many faults strike together.")]
+Rate = Annotated[
+    float | None, typer.Option(help="Each fault strikes at this rate (BER).")
+]
+ScopeOption = Annotated[
+    Scope, typer.Option(help="A fault in an activation hits one input or all.")
+]
+Faults = Annotated[int, typer.Option(help="Number of trials.")]
+Exhaustive = Annotated[
+    bool, typer.Option("--exhaustive", help="Try every fault there is.")
+]
+StrataOption = Annotated[
+    Strata, typer.Option(help="Draw equally many faults from each of these.")
+]
+Seed = Annotated[int, typer.Option(help="Of all randomness.")]
+CriterionText = Annotated[
+    str,
+    typer.Option(
+        help="top1-changed, top1-wrong, top-k:K, threshold:LEVEL, "
+        "tolerance:ABS[,REL], any-change."
+    ),
+]
+ModeOption = Annotated[
+    Mode, typer.Option(help="exact, or fast: same verdicts, last bits may differ.")
+]
+Inputs = Annotated[
+    int | None, typer.Option(help="Use the first inputs of the case only.")
+]
+Batch = Annotated[int | None, typer.Option(help="Inputs per run.")]
+Threads = Annotated[int | None, typer.Option(help="Threads of torch.")]
+Device = Annotated[str, typer.Option(help="cpu or cuda.")]
+TimeLimit = Annotated[
+    float, typer.Option(help="Seconds that a trial may take per batch.")
+]
+SlowPath = Annotated[
+    bool, typer.Option("--slow-path", help="Do not capture the network.")
+]
+Verify = Annotated[
+    int, typer.Option(help="Run so many trials again naively; differing fails.")
+]
+Out = Annotated[Path | None, typer.Option(help="Run folder, made or gone on with.")]
+FailAbove = Annotated[
+    float | None,
+    typer.Option(help="Exit 0 below this share, 1 above, 3 if not shown."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]
