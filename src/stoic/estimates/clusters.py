@@ -45,6 +45,7 @@ class Clusters:
         row: Index of the trial, for every trial and cluster with failures.
         column: Index of the cluster.
         share: Of the exposed inputs, those of the cluster that failed.
+        again: Whether a fault may have been drawn again.
     """
 
     weight: Floats
@@ -54,6 +55,7 @@ class Clusters:
     row: Integers
     column: Integers
     share: Floats
+    again: bool = False
 
     def __post_init__(self) -> None:
         if len(self.weight) < FEWEST:
@@ -70,7 +72,7 @@ class Clusters:
         about = f"inputs like these, of {len(self.weight):,} clusters"
 
         def estimate(rows: Integers, faults: Counter[int]) -> Estimate:
-            drawn = min(1.0, len(rows) / faults.total())
+            drawn = 0.0 if self.again else len(rows) / faults.total()
             full = self.crashed | self.unknown
             low, below = self._mean(rows, self.crashed, drawn, confidence)
             high, above = self._mean(rows, full, drawn, confidence)
@@ -185,4 +187,5 @@ def read_clusters(
         row=row,
         column=np.searchsorted(golden["cluster"], counts["cluster"]),
         share=counts["failed"] / facts.exposed[row],
+        again=bool(manifest.plan.get("replacement")),
     )

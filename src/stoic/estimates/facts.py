@@ -106,7 +106,11 @@ def judged(manifest: Manifest, criterion: Mapping[str, Any] | None) -> str:
 
 
 def read_facts(connection: DuckDBPyConnection, failed: str) -> Facts:
-    """Return the facts of a run, with a failure judged by SQL."""
+    """Return the facts of a run, with a failure judged by SQL.
+
+    Raises:
+        ValueError: There are no trials.
+    """
     golden = "JOIN golden g USING (input)" if "g." in failed else ""
     columns = _fetch(
         connection,
@@ -120,6 +124,8 @@ def read_facts(connection: DuckDBPyConnection, failed: str) -> Facts:
         ORDER BY trial
         """,
     )
+    if not columns["trial"].size:
+        raise ValueError("a run must have at least 1 trial, got 0; go on with it")
     return Facts(
         trial=columns["trial"],
         stratum=columns["stratum"],

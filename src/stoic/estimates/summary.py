@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from stoic.estimates.estimate import Estimate
 from stoic.plans import Exhaustive, Stratified, read_plan
 from stoic.records import Manifest
@@ -25,13 +27,25 @@ def summary(manifest: Manifest, estimate: Estimate) -> str:
         manifest: Of the run.
         estimate: The vulnerability of its whole fault space.
     """
-    model = manifest.space.fault_model
-    faults = _FAULTS.get(str(model.get("name")), "{name} faults").format(**model)
-    kinds = dict.fromkeys(f"{site.kind}s" for site in manifest.space.sites)
-    where = f"{' and '.join(kinds)} of {manifest.network.name}"
+    sites = manifest.space.sites
+    kinds = " and ".join(dict.fromkeys(f"{site.kind}s" for site in sites))
+    where = f"{len(sites):,} sites ({kinds}) of {manifest.network.name}"
+    faults = _faults(manifest.space.fault_model)
     text = f"PVF {estimate} for {faults} in {where}, over {estimate.about}"
     how = _how(manifest, estimate)
     return f"{text}; {how}." if how else f"{text}."
+
+
+def _faults(model: dict[str, Any]) -> str:
+    text = _FAULTS.get(str(model["name"]), "{name} faults").format(**model)
+    if (bits := model.get("bits", "all")) != "all":
+        text = f"{text} (bits {bits})"
+    several = model.get("several")
+    if several is None:
+        return text
+    if several.get("rate") is not None:
+        return f"{text} at a rate of {several['rate']:g}"
+    return f"{text}, {several['count']:,} at a time,"
 
 
 def _how(manifest: Manifest, estimate: Estimate) -> str:
@@ -39,6 +53,8 @@ def _how(manifest: Manifest, estimate: Estimate) -> str:
     plan = read_plan(manifest.plan)
     if estimate.kind == "census":
         return ""
+    if manifest.space.fault_model.get("several"):
+        return f"{estimate.n:,} trials, each with faults drawn anew from {size}"
     if isinstance(plan, Exhaustive):
         return f"the first {estimate.n:,} of {size} faults tried, the others unknown"
     if isinstance(plan, Stratified):

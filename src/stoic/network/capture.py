@@ -147,7 +147,9 @@ def _stored(
             continue
         name, target = _leaf_name(spec), spec.target.removeprefix("network.")
         if target in tensors:
-            stored[name] = tensors[target].detach()
+            # Not detached: products choose their kernel by who wants a gradient,
+            # even where none is computed.
+            stored[name] = tensors[target]
             origins[name] = aliases[target]
         else:
             stored[name] = exported.constants[spec.target]

@@ -9,7 +9,17 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-__all__ = ["Changed", "Lookup", "Patch", "same_words", "whole", "widened"]
+__all__ = [
+    "Changed",
+    "Changes",
+    "Lookup",
+    "Patch",
+    "agrees",
+    "overlaid",
+    "same_words",
+    "whole",
+    "widened",
+]
 
 Lookup: TypeAlias = Callable[[str], Any]
 
@@ -48,11 +58,12 @@ Changes: TypeAlias = Mapping[str, Changed]
 
 def whole(changed: Changed, golden: Tensor) -> Tensor:
     """Return the changed value as one tensor, laid out as the golden one is."""
-    if isinstance(changed, Tensor):
+    if not isinstance(changed, Patch):
         return changed
     full = golden.clone(memory_format=torch.preserve_format)
     changed.of(full).copy_(changed.piece)
-    return full
+    # Products choose their kernel by it, even where no gradient is computed.
+    return full.requires_grad_(golden.requires_grad)
 
 
 def widened(patch: Patch, width: int, golden: Tensor) -> Patch:
@@ -78,3 +89,18 @@ def same_words(a: Any, b: Any) -> bool:
         return same_words(torch.view_as_real(a), torch.view_as_real(b))
     word = _WORDS[a.element_size()]
     return torch.equal(a.view(word), b.view(word))
+
+
+def agrees(result: Any, full: Any) -> bool:
+    """Say whether a result, or the slice it is, has the words of the full value."""
+    if isinstance(result, Patch):
+        return same_words(result.piece, result.of(full))
+    if isinstance(result, tuple | list):
+        return all(map(same_words, result, full))
+    return same_words(result, full)
+
+
+def overlaid(changes: Changes, golden: Lookup) -> Lookup:
+    """Look values up in the golden run, with the changed ones in their place."""
+    full = {name: whole(change, golden(name)) for name, change in changes.items()}
+    return lambda name: full[name] if name in full else golden(name)

@@ -11,12 +11,11 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from stoic.network.capture import CaptureError, capture
-from stoic.network.captured import CapturedSubject
+from stoic.network.captured import CapturedSubject, Switches
 from stoic.network.general import GeneralSubject
 from stoic.network.golden import Golden
 from stoic.network.naming import find_sites
 from stoic.network.program import Program
-from stoic.network.replay import Switches
 from stoic.network.rows import halves_test
 from stoic.network.subject import Inputs, Subject, same_leaves
 

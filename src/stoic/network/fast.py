@@ -1,0 +1,148 @@
+"""Fast steps: the same verdicts, with last bits that may differ.
+
+Exact as long as a change is a proved patch. Then deviations are added to golden sums,
+batch norms are folded into the convolutions before them, and values lie in the memory
+layout that a timed probe found quicker.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stoic.network.exact import ExactStepper
+from stoic.network.folds import Fold, find_folds
+from stoic.network.golden import Golden
+from stoic.network.patch import Changed, Changes, Patch, overlaid
+from stoic.network.program import Step, Values
+from stoic.network.rules import Call, rule_for
+
+__all__ = ["FastStepper", "TooLargeError"]
+
+
+class TooLargeError(RuntimeError):
+    """A deviation may overflow in one way of summing and not in the other."""
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """What a convolution reads; it is run by the batch norm that follows it."""
+
+    change: Changed
+
+
+class FastStepper:
+    """Run steps as quickly as the verdict allows.
+
+    Args:
+        golden: The run.
+        exact: For patches that it has proved.
+        sums: Whether to add a deviation's part to the golden result.
+        fold: Whether to fold batch norms into convolutions.
+        layout: Memory layout of four-dimensional values; found by trial if not given.
+    """
+
+    def __init__(
+        self,
+        golden: Golden,
+        exact: ExactStepper,
+        *,
+        sums: bool = True,
+        fold: bool = True,
+        layout: torch.memory_format | None = None,
+    ) -> None:
+        self.golden = golden
+        self._exact = exact
+        self._sums = sums
+        self._laid: Values = {}
+        self._layout = layout or quicker_layout(golden)
+        self._folds = find_folds(golden, self._layout) if fold else {}
+
+    def __call__(self, step: Step, changes: Changes) -> tuple[Any, bool]:
+        """Return the step's result under changes, and whether it is exact.
+
+        Raises:
+            TooLargeError: The result must come from an exact run.
+        """
+        if not any(isinstance(change, _Pending) for change in changes.values()):
+            narrow = self._exact.narrowed(step, changes)
+            if narrow is not None:
+                return narrow, True
+        _check_sizes(changes)
+        return self._inexact(step, changes), False
+
+    def _inexact(self, step: Step, changes: Changes) -> Any:
+        fold = self._folds.get(step.name)
+        if fold is not None and tuple(changes) == (fold.source,):
+            change = changes[fold.source]
+            if fold.convolution is step and not (fold.grouped and _is_patch(change)):
+                return _Pending(change)
+        if fold is not None and (pending := changes.get(fold.convolution.name)):
+            if isinstance(pending, _Pending):
+                return self._folded(fold, pending.change)
+        if self._sums and (rule := rule_for(step)) is not None:
+            result = rule(Call(step, changes, self.laid, fast=True))
+            if result is not None:
+                return result
+        return step(overlaid(changes, self.laid))
+
+    def _folded(self, fold: Fold, change: Changed) -> Tensor:
+        if isinstance(change, Patch) and change.dim == 1 and self._sums:
+            deviation = change.piece - change.of(self.golden(fold.source))
+            part = fold.part(deviation, change.start, change.length)
+            return part.add_(self.laid(fold.norm.name))
+        return fold(overlaid({fold.source: change}, self.laid)(fold.source))
+
+    def laid(self, name: str) -> Any:
+        """Return a golden value in the layout of this stepper."""
+        value = self.golden(name)
+        if not isinstance(value, Tensor) or value.dim() != 4:
+            return value
+        if self._layout is torch.contiguous_format:
+            return value
+        if name not in self._laid:
+            self._laid[name] = value.contiguous(memory_format=self._layout)
+        return self._laid[name]
+
+
+def _is_patch(change: Any) -> bool:
+    return isinstance(change, Patch)
+
+
+def _check_sizes(changes: Changes) -> None:
+    """Refuse deviations that later layers might carry over the format's edge.
+
+    Far below the largest number, so that what follows does not overflow in one way of
+    summing and not in the other. Whole values come from checked patches.
+    """
+    for change in changes.values():
+        if isinstance(change, Patch) and change.piece.is_floating_point():
+            limit = torch.finfo(change.piece.dtype).max ** 0.5
+            if not bool(change.piece.abs().max() < limit):
+                raise TooLargeError
+
+
+def quicker_layout(golden: Golden) -> torch.memory_format:
+    """Return the layout in which the program's convolutions take less time."""
+    times = {
+        layout: _probe(golden, layout)
+        for layout in (torch.contiguous_format, torch.channels_last)
+    }
+    return min(times, key=lambda layout: times[layout])
+
+
+def _probe(golden: Golden, layout: torch.memory_format) -> float:
+    """Return the seconds that folded convolutions take in a layout, second run."""
+    folds = {fold.norm.name: fold for fold in find_folds(golden, layout).values()}
+    spent = 0.0
+    for fold in folds.values():
+        value = golden(fold.source).contiguous(memory_format=layout)
+        for counted in (False, True):
+            begun = time.perf_counter()
+            fold(value)
+            spent += counted * (time.perf_counter() - begun)
+    return spent

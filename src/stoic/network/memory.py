@@ -1,0 +1,47 @@
+"""Memory between trials: kept by the process instead of given back to the system.
+
+Each large tensor is otherwise fresh from the system, which must clear every page of it:
+where page faults are slow, that costs more than the arithmetic.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = ["kept_memory"]
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_NEVER = (1 << 31) - 1
+# What glibc starts with.
+_DEFAULT = 128 * 1024
+
+
+@contextmanager
+def kept_memory() -> Iterator[None]:
+    """Let the process keep freed memory inside the block, where glibc is the allocator.
+
+    Afterwards what is unused is given back, and glibc's own thresholds hold again.
+    """
+    library = _glibc()
+    if library is None:
+        yield
+        return
+    library.mallopt(_MMAP_THRESHOLD, 1 << 30)
+    library.mallopt(_TRIM_THRESHOLD, _NEVER)
+    try:
+        yield
+    finally:
+        library.mallopt(_MMAP_THRESHOLD, _DEFAULT)
+        library.mallopt(_TRIM_THRESHOLD, _DEFAULT)
+        library.malloc_trim(0)
+
+
+def _glibc() -> ctypes.CDLL | None:
+    if not sys.platform.startswith("linux"):
+        return None
+    library = ctypes.CDLL(None)
+    known = all(hasattr(library, name) for name in ("mallopt", "malloc_trim"))
+    return library if known and hasattr(library, "gnu_get_libc_version") else None
