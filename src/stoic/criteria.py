@@ -25,6 +25,7 @@ __all__ = [
     "Top1Wrong",
     "TopKLost",
     "named_criterion",
+    "unjudged",
 ]
 
 
@@ -89,7 +90,7 @@ class Top1Wrong:
 
 @dataclass(frozen=True)
 class TopKLost:
-    """The golden class is no longer among the ``k`` best.
+    """The golden class is no longer among the ``k`` best; of equals, the first leads.
 
     Args:
         k: How many count as found.
@@ -97,25 +98,30 @@ class TopKLost:
 
     k: int
 
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise ValueError(f"k must be at least 1, got {self.k}")
+
     def failed(self, golden: Any, faulty: Any, labels: Tensor | None) -> Tensor:
         """Fail an input whose golden class fell out of the ``k`` best."""
         _check_scores(golden)
-        if not 0 < self.k < golden.shape[-1]:
+        if self.k >= golden.shape[-1]:
             raise ValueError(
                 f"k must be in 1..{golden.shape[-1] - 1} for {golden.shape[-1]} "
                 f"classes, got {self.k}"
             )
-        best = faulty.topk(self.k).indices
-        found: Tensor = (best == golden.argmax(-1)[:, None]).any(-1)
-        return _broken(faulty) | ~found
+        classes = golden.argmax(-1, keepdim=True)
+        own = faulty.gather(-1, classes)
+        earlier = torch.arange(faulty.shape[-1], device=faulty.device) < classes
+        ahead: Tensor = (faulty > own) | ((faulty == own) & earlier)
+        return _broken(faulty) | (ahead.sum(-1) >= self.k)
 
     def clearance(self, golden: Any, faulty: Any, labels: Tensor | None) -> Tensor:
         """Half the distance of the golden class from the ``k``-th best other."""
-        classes = golden.argmax(-1, keepdim=True)
-        own = faulty.gather(-1, classes).squeeze(-1)
-        others = faulty.scatter(-1, classes, -math.inf).topk(self.k).values[:, -1]
-        half: Tensor = (own - others).abs() / 2
-        return half
+        classes, scores = golden.argmax(-1, keepdim=True), _numbers(faulty)
+        own = scores.gather(-1, classes).squeeze(-1)
+        others = scores.scatter(-1, classes, -math.inf).topk(self.k).values[:, -1]
+        return (own - others).abs() / 2
 
     def as_record(self) -> dict[str, Any]:
         """Name the criterion and its ``k``."""
@@ -132,16 +138,19 @@ class Threshold:
 
     level: float
 
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.level):
+            raise ValueError(f"level must be finite, got {self.level}")
+
     def failed(self, golden: Any, faulty: Any, labels: Tensor | None) -> Tensor:
         """Fail an input of which any score changed sides or is not finite."""
-        moved = (golden > self.level) != (faulty > self.level)
-        failed: Tensor = (moved | ~faulty.isfinite()).flatten(1).any(1)
-        return failed
+        before, after = _numbers(golden), _numbers(faulty)
+        moved = (before > self.level) != (after > self.level)
+        return (moved | ~after.isfinite()).any(1)
 
     def clearance(self, golden: Any, faulty: Any, labels: Tensor | None) -> Tensor:
         """The distance of the nearest score from the threshold."""
-        nearest: Tensor = (faulty - self.level).abs().flatten(1).amin(1)
-        return nearest
+        return (_numbers(faulty) - self.level).abs().amin(1)
 
     def as_record(self) -> dict[str, Any]:
         """Name the criterion and its threshold."""
@@ -155,18 +164,23 @@ class Tolerance:
     absolute: float
     relative: float = 0.0
 
+    def __post_init__(self) -> None:
+        for name, limit in (("absolute", self.absolute), ("relative", self.relative)):
+            if not 0 <= limit < math.inf:
+                raise ValueError(f"{name} must be at least 0 and finite, got {limit}")
+
     def failed(self, golden: Any, faulty: Any, labels: Tensor | None) -> Tensor:
         """Fail an input of which any score is off, or not finite."""
         excess = self._excess(golden, faulty)
-        return ~(excess <= 0).flatten(1).all(1)
+        return ~(excess <= 0).all(1)
 
     def clearance(self, golden: Any, faulty: Any, labels: Tensor | None) -> Tensor:
         """How far the worst score is from the edge of the tolerance."""
-        return self._excess(golden, faulty).flatten(1).amax(1).abs()
+        return self._excess(golden, faulty).amax(1).abs()
 
     def _excess(self, golden: Tensor, faulty: Tensor) -> Tensor:
-        limit = self.absolute + self.relative * golden.abs()
-        return (faulty - golden).abs() - limit
+        before, after = _numbers(golden), _numbers(faulty)
+        return (after - before).abs() - (self.absolute + self.relative * before.abs())
 
     def as_record(self) -> dict[str, Any]:
         """Name the criterion and its limits."""
@@ -186,12 +200,11 @@ class AnyChange:
         word = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
         kind = word[golden.element_size()]
         moved: Tensor = golden.view(kind) != faulty.view(kind)
-        return moved.flatten(1).any(1)
+        return moved.reshape(len(moved), -1).any(1)
 
     def clearance(self, golden: Any, faulty: Any, labels: Tensor | None) -> Tensor:
         """How much the scores moved: rounding alone may have moved them."""
-        moved: Tensor = (faulty - golden).abs().flatten(1).amax(1)
-        return moved
+        return (_numbers(faulty) - _numbers(golden)).abs().amax(1)
 
     def as_record(self) -> dict[str, Any]:
         """Name the criterion."""
@@ -215,7 +228,10 @@ class Custom:
 
     def failed(self, golden: Any, faulty: Any, labels: Tensor | None) -> Tensor:
         """Ask the function."""
-        verdict = torch.as_tensor(self.function(golden, faulty, labels))
+        try:
+            verdict = torch.as_tensor(self.function(golden, faulty, labels))
+        except Exception as error:
+            raise ValueError(unjudged(self.name, error)) from error
         if verdict.dtype != torch.bool or verdict.dim() != 1:
             raise ValueError(
                 f"criterion {self.name} must return one bool per input, "
@@ -228,8 +244,8 @@ class Custom:
         return torch.zeros(len(self.failed(golden, golden, labels)))
 
     def as_record(self) -> dict[str, Any]:
-        """Name the criterion."""
-        return {"name": self.name}
+        """Name the criterion and the function."""
+        return {"name": "custom", "function": self.name}
 
 
 def named_criterion(text: str) -> Criterion:
@@ -260,6 +276,17 @@ def named_criterion(text: str) -> Criterion:
         ) from None
 
 
+def unjudged(name: str, error: Exception) -> str:
+    """Say in one line that a criterion raised."""
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    return f"criterion {name} must judge every output, got {reason[:200]}"
+
+
+def _numbers(scores: Tensor) -> Tensor:
+    """Return scores of any format as numbers, one row per input."""
+    return scores.double().reshape(len(scores), -1)
+
+
 def _broken(faulty: Tensor) -> Tensor:
     # argmax of an all-NaN row is 0 and would mask failures of class-0 inputs.
     return ~faulty.isfinite().all(dim=-1)
@@ -267,6 +294,7 @@ def _broken(faulty: Tensor) -> Tensor:
 
 def _lead(scores: Tensor, classes: Tensor) -> Tensor:
     """Return by how much a class leads the best other one; negative if it lags."""
+    scores = _numbers(scores)
     own = scores.gather(-1, classes[:, None]).squeeze(-1)
     others = scores.scatter(-1, classes[:, None], -math.inf).amax(-1)
     return own - others

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,9 +17,39 @@ from stoic.network.captured import CapturedSubject
 from stoic.network.prepare import attention_by_parts
 from stoic.network.subject import Inputs, same_leaves
 
-__all__ = ["check_golden", "check_inputs", "check_network"]
+__all__ = [
+    "check_clusters",
+    "check_count",
+    "check_golden",
+    "check_inputs",
+    "check_name",
+    "check_network",
+    "check_runs",
+]
 
 _BEST = 5
+
+
+def check_count(name: str, value: int | None, least: int = 1) -> None:
+    """Refuse what is no whole number, or too small; nothing is a choice of its own.
+
+    Raises:
+        ValueError: Naming the setting.
+    """
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value!r}")
+
+
+def check_name(name: str, value: str, choices: Sequence[str]) -> None:
+    """Refuse a name that is none of the choices.
+
+    Raises:
+        ValueError: Naming the setting and the choices.
+    """
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
 
 
 def check_network(network: nn.Module) -> None:
@@ -27,6 +58,10 @@ def check_network(network: nn.Module) -> None:
     Raises:
         ValueError: Naming the module or tensor.
     """
+    if not isinstance(network, nn.Module):
+        raise ValueError(
+            f"network must be a torch module, got {type(network).__name__}"
+        )
     training = [path or "itself" for path, m in network.named_modules() if m.training]
     if training:
         raise ValueError(
@@ -34,6 +69,10 @@ def check_network(network: nn.Module) -> None:
             "call network.eval() first"
         )
     for name, tensor in (*network.named_parameters(), *network.named_buffers()):
+        if nn.parameter.is_lazy(tensor):
+            raise ValueError(
+                f"{name} must hold values, got a lazy tensor; run the network once first"
+            )
         if tensor.is_meta:
             raise ValueError(
                 f"{name} must hold values, got a tensor on the meta device; "
@@ -63,46 +102,94 @@ def check_inputs(inputs: Inputs, labels: Tensor | None) -> None:
         )
     if any(tensor.is_meta for tensor in tensors):
         raise ValueError("inputs must hold values, got a tensor on the meta device")
-    if labels is not None and len(labels) != inputs.count:
+    if labels is not None:
+        _check_column("labels", labels, inputs.count)
+
+
+def check_clusters(clusters: Tensor | None, inputs: Inputs) -> None:
+    """Refuse clusters that are not one whole number per input.
+
+    Raises:
+        ValueError: Saying what they are.
+    """
+    if clusters is not None:
+        _check_column("clusters", clusters, inputs.count)
+
+
+def _check_column(name: str, column: Any, count: int) -> None:
+    if not isinstance(column, Tensor):
+        raise ValueError(f"{name} must be a tensor, got {type(column).__name__}")
+    if column.shape != (count,):
         raise ValueError(
-            f"labels must be one per input, got {len(labels)} for {inputs.count} inputs"
+            f"{name} must be one per input, got {tuple(column.shape)} "
+            f"for {count} inputs"
         )
+    if column.is_floating_point() or column.is_complex():
+        raise ValueError(f"{name} must be whole numbers, got {column.dtype}")
+
+
+@torch.inference_mode()
+def check_runs(network: nn.Module, inputs: Inputs) -> None:
+    """Refuse a network that raises on its inputs.
+
+    Raises:
+        ValueError: With the reason.
+    """
+    _run(network, inputs.rows(0, 2))
+
+
+def _run(network: nn.Module, inputs: Inputs) -> Any:
+    try:
+        return network(*inputs.args, **inputs.kwargs)
+    except Exception as error:
+        raise ValueError(
+            f"network must run on {inputs.count} of its inputs, got {_reason(error)}"
+        ) from error
 
 
 @torch.inference_mode()
 def check_golden(network: nn.Module, bay: Bay) -> tuple[float, Judge]:
-    """Run the first batch without a fault and see that it can be judged.
+    """Run every batch without a fault and see that it can be judged.
 
     Returns:
-        Seconds of a golden run, and the judge with as many best classes as there are.
+        Seconds of the golden run, and the judge with as many best classes as there are.
 
     Raises:
         ValueError: Golden runs differ, are not finite, or cannot be judged.
     """
-    begun = time.monotonic()
-    golden = bay.bench(0).golden
-    seconds = time.monotonic() - begun
-    if not same_leaves(golden, _own_output(network, bay)):
-        raise ValueError(
-            "golden run must equal the network's own output bit for bit, got another "
-            "output at this batch size; use another batch, or leave capturing out"
-        )
-    broken = [leaf for leaf in pytree.tree_leaves(golden) if not _is_finite(leaf)]
-    if broken:
-        raise ValueError(
-            "golden run must be finite, got NaN or Inf in the network's output; "
-            "mend the network or the inputs first"
-        )
-    _check_verdict(golden, bay)
-    return seconds, replace(bay.judge, top_k=_classes(golden))
+    seconds, top_k = 0.0, 0
+    for start in bay.starts:
+        own = _own_output(network, bay, start)
+        begun = time.monotonic()
+        golden = bay.bench(start).golden
+        seconds += time.monotonic() - begun
+        if not same_leaves(golden, own):
+            raise ValueError(
+                "golden run must equal the network's own output bit for bit, got "
+                f"another output {_where(bay, start)}; "
+                "use another batch, or leave capturing out"
+            )
+        if not all(map(_is_finite, pytree.tree_leaves(golden))):
+            raise ValueError(
+                "golden run must be finite, got NaN or Inf in the network's output "
+                f"{_where(bay, start)}; mend the network or the inputs first"
+            )
+        _check_verdict(golden, bay, start)
+        if start == 0:
+            top_k = _classes(golden, min(bay.batch, bay.inputs.count))
+    return seconds, replace(bay.judge, top_k=top_k)
 
 
-def _own_output(network: nn.Module, bay: Bay) -> Any:
-    inputs = bay.inputs.rows(0, bay.batch)
+def _where(bay: Bay, start: int) -> str:
+    return f"for inputs {start} to {min(start + bay.batch, bay.inputs.count) - 1}"
+
+
+def _own_output(network: nn.Module, bay: Bay, start: int) -> Any:
+    inputs = bay.inputs.rows(start, start + bay.batch)
     if isinstance(bay.subject, CapturedSubject) and bay.subject.fused_attention:
         with attention_by_parts():
-            return network(*inputs.args, **inputs.kwargs)
-    return network(*inputs.args, **inputs.kwargs)
+            return _run(network, inputs)
+    return _run(network, inputs)
 
 
 def _is_finite(leaf: Any) -> bool:
@@ -110,22 +197,43 @@ def _is_finite(leaf: Any) -> bool:
     return not floating or bool(leaf.isfinite().all())
 
 
-def _check_verdict(golden: Any, bay: Bay) -> None:
-    judged = bay.judge.verdict_input(golden)
-    failed = bay.judge.criterion.failed(judged, judged, bay.batch_labels(0))
-    expected = min(bay.batch, bay.inputs.count)
-    if len(failed) != expected or bool(failed.any()):
+def _check_verdict(golden: Any, bay: Bay, start: int) -> None:
+    labels = bay.batch_labels(start)
+    judged = _judged(golden, bay)
+    failed, clearance = bay.judge.verdicts(judged, judged, labels, exact=False)
+    expected = min(bay.batch, bay.inputs.count - start)
+    if failed.shape != (expected,) or clearance.shape != (expected,):
+        raise ValueError(
+            f"criterion {bay.judge.criterion.as_record()['name']} must give a verdict "
+            f"for each of the {expected} inputs, got shape {tuple(failed.shape)}"
+        )
+    if bool(failed.any()):
         raise ValueError(
             f"criterion {bay.judge.criterion.as_record()['name']} must pass each of "
-            f"the {expected} fault-free inputs, got {len(failed)} verdicts with "
-            f"{int(failed.sum())} failed"
+            f"the {expected} fault-free inputs, got {int(failed.sum())} failed"
         )
 
 
-def _classes(golden: Any) -> int:
+def _judged(golden: Any, bay: Bay) -> Any:
+    try:
+        return bay.judge.verdict_input(golden)
+    except Exception as error:
+        if bay.judge.tail is None:
+            raise
+        raise ValueError(
+            f"tail must take the network's output, got {_reason(error)}"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+
+
+def _classes(golden: Any, inputs: int) -> int:
     try:
         scores = scores_of(golden)
     except ValueError:
         return 0
-    floating = scores.is_floating_point() and scores.dim() == 2
-    return min(_BEST, scores.shape[1]) if floating and scores.shape[1] > 1 else 0
+    if not scores.is_floating_point() or scores.dim() != 2 or len(scores) != inputs:
+        return 0
+    return min(_BEST, scores.shape[1]) if scores.shape[1] > 1 else 0

@@ -11,9 +11,17 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from stoic.criteria import Criterion
+from stoic.criteria import Criterion, Custom, unjudged
 
-__all__ = ["Facts", "Judge", "best_classes", "scores_of"]
+__all__ = ["CriterionError", "Facts", "Judge", "best_classes", "scores_of"]
+
+# Fast runs this close to the largest number of the format are not trusted.
+_NEAR_OVERFLOW = 1000.0
+
+
+class CriterionError(ValueError):
+    """The criterion failed to judge an output: no fault of the network's."""
+
 
 Column = "np.ndarray[Any, Any]"
 
@@ -52,7 +60,7 @@ class Judge:
         """Return what the criterion judges: the tail's result or the scores."""
         if self.tail is not None:
             return self.tail(output)
-        if self.criterion.as_record()["name"] == "custom":
+        if isinstance(self.criterion, Custom):
             return output
         return scores_of(output)
 
@@ -73,21 +81,22 @@ class Judge:
             labels: Of the batch.
             exact: Whether the faulty output is right to the bit.
             first: Number of the batch's first input.
+
+        Raises:
+            CriterionError: The criterion raised.
         """
         before, after = self.verdict_input(golden), self.verdict_input(faulty)
-        failed = self.criterion.failed(before, after, labels)
+        failed, clearance = self.verdicts(before, after, labels, exact=exact)
         moved = compared(golden, faulty, len(failed))
         unsure = np.zeros(len(failed), bool)
         differs = np.ma.masked_array(moved.differs, unsure)
         if not exact:
             room = self._room(after)
-            clearance = self.criterion.clearance(before, after, labels).cpu()
             # "Not further" rather than "closer": NaN is neither.
-            unsure = ~(clearance > room).numpy()
+            unsure = ~(clearance > room).numpy() | (moved.nonfinite > 0)
             differs = np.ma.masked_array(
                 moved.differs, ~(torch.from_numpy(moved.deviation) > room).numpy()
             )
-            differs.mask &= moved.nonfinite == 0
         columns: dict[str, Any] = {
             "input": np.arange(first, first + len(failed)),
             "differs": differs,
@@ -100,12 +109,37 @@ class Judge:
         kept = {name: column[~masked] for name, column in columns.items()}
         return Facts(kept, bool(unsure.any()))
 
+    def verdicts(
+        self, before: Any, after: Any, labels: Tensor | None, *, exact: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Return the verdict on each input and, unless exact, its clearance.
+
+        Raises:
+            CriterionError: The criterion raised.
+        """
+        try:
+            failed = self.criterion.failed(before, after, labels)
+            if exact:
+                return failed, torch.zeros(0)
+            return failed, self.criterion.clearance(before, after, labels).cpu()
+        except ValueError as error:
+            raise CriterionError(str(error)) from error
+        except Exception as error:
+            name = self.criterion.as_record()["name"]
+            raise CriterionError(unjudged(name, error)) from error
+
     def _room(self, scores: Any) -> Tensor:
-        """Return how far rounding may have carried the scores of each input."""
-        if not isinstance(scores, Tensor):
+        """Return how far rounding may have carried the scores of each input.
+
+        Endless where it cannot be told: behind a tail or in whole numbers, and close to
+        an overflow.
+        """
+        if self.tail is not None or not _is_floating(scores):
             return torch.tensor([np.inf])
+        format = torch.finfo(scores.dtype)
         size = scores.abs().nan_to_num(0, 0, 0).flatten(1).amax(1).cpu().double()
-        return self.slack * torch.finfo(scores.dtype).eps * size
+        room: Tensor = self.slack * format.eps * size
+        return room.masked_fill(size * _NEAR_OVERFLOW > format.max, np.inf)
 
 
 @dataclass(frozen=True)
@@ -122,7 +156,11 @@ def compared(golden: Any, faulty: Any, inputs: int) -> _Moved:
     deviation = np.zeros(inputs, np.float32)
     pairs = zip(pytree.tree_leaves(golden), pytree.tree_leaves(faulty), strict=True)
     for a, b in pairs:
-        if not isinstance(a, Tensor):
+        if not isinstance(a, Tensor) or not a.numel() + b.numel():
+            continue
+        if a.shape != b.shape:
+            # As of boxes found: they belong to no input and cannot be subtracted.
+            differs[:] = True
             continue
         a, b = (_rowed(t, inputs) for t in (a, b))
         differs |= (_words(a) != _words(b)).any(1).cpu().numpy()
@@ -171,9 +209,25 @@ def best_classes(
     """Return the best classes and their scores, where the output has classes."""
     if not top_k:
         return {}
-    scores, classes = scores_of(output).float().topk(top_k)
+    scores, classes = _ranked(scores_of(output), top_k)
     ranks = range(top_k)
     return {
         **{f"top{rank}": classes[:, rank].cpu().numpy() for rank in ranks},
         **{f"score{rank}": scores[:, rank].cpu().numpy() for rank in ranks},
     }
+
+
+def _ranked(scores: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
+    """Return the best scores and classes; of equals, the first leads, as in argmax."""
+    best, classes = scores.topk(top_k)
+    # Ties are rare and a stable sort is slow. NaN equals nothing and is sorted, too.
+    tied = (scores >= best[:, -1:]).sum(1) != top_k
+    tied |= ~(best[:, 1:] < best[:, :-1]).all(1)
+    if bool(tied.any()):
+        order = scores[tied].sort(dim=1, descending=True, stable=True)
+        best[tied], classes[tied] = order.values[:, :top_k], order.indices[:, :top_k]
+    return best.float(), classes
+
+
+def _is_floating(scores: Any) -> bool:
+    return isinstance(scores, Tensor) and scores.is_floating_point()

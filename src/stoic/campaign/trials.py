@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from stoic.campaign.facts import Facts, Judge
+from stoic.campaign.facts import CriterionError, Facts, Judge
 from stoic.faults.space import Fault
 from stoic.network.replay import TimeLimitError
 from stoic.network.subject import Answer, Bench, Inputs, Subject
@@ -51,7 +51,7 @@ class Outcome:
         exposed: Inputs that the faults could reach.
         status: ``done``, ``crash`` or ``unknown``.
         message: Why it crashed or is unknown.
-        words: The word of each fault before and after.
+        words: The word of each fault before and after; known once it has struck.
         facts: Rows for the inputs that are not masked.
         seconds: That it took.
         exact: Whether it was run exactly.
@@ -121,10 +121,13 @@ def run_trials(
     Returns:
         One outcome per trial, in the order given.
     """
-    outcomes = [Outcome(_exposed(trial, bay)) for trial in trials]
+    outcomes = [
+        Outcome(_exposed(trial, bay), words=[(0, 0)] * len(trial.faults))
+        for trial in trials
+    ]
     order = sorted(range(len(trials)), key=lambda i: trials[i].depth)
     for start in bay.starts:
-        here = [i for i in order if _reaches(trials[i], start, bay)]
+        here = [i for i in order if _striking(trials[i], start, bay)]
         if not here:
             continue
         golden = (bench or bay.bench)(start)
@@ -139,23 +142,35 @@ def _exposed(trial: Trial, bay: Bay) -> int:
     return bay.inputs.count if trial.input is None else 1
 
 
-def _reaches(trial: Trial, start: int, bay: Bay) -> bool:
-    return trial.input is None or start <= trial.input < start + bay.batch
+def _striking(trial: Trial, start: int, bay: Bay) -> list[int]:
+    """Return the numbers of the faults of a trial that hit a batch."""
+    batch = range(start, start + bay.batch)
+    return [
+        number
+        for number, fault in enumerate(trial.faults)
+        if fault.input is None or fault.input in batch
+    ]
 
 
 def _run(bay: Bay, bench: Bench, start: int, trial: Trial, outcome: Outcome) -> None:
     """Run a trial on one batch and add what came of it."""
     begun = time.monotonic()
-    faults = [_local(fault, start) for fault in trial.faults]
-    if not outcome.words:
-        outcome.words = [bench.words(fault) for fault in faults]
+    striking = _striking(trial, start, bay)
+    faults = [_local(trial.faults[number], start) for number in striking]
+    for number, fault in zip(striking, faults, strict=True):
+        if trial.faults[number].input is not None or start == 0:
+            outcome.words[number] = bench.words(fault)
     try:
         facts, exact = _facts(bay, bench, start, faults)
         outcome.facts += [] if facts is None else [_only(facts, trial.input)]
         outcome.exact &= exact
+    except CriterionError:
+        raise
     except TimeLimitError as error:
-        outcome.status, outcome.message = "unknown", str(error)
-    except (RuntimeError, IndexError, ValueError, ArithmeticError) as error:
+        # A crash in another batch is known; it stays.
+        if outcome.status != "crash":
+            outcome.status, outcome.message = "unknown", str(error)
+    except Exception as error:
         # The faulty run raised, as it would on the machine: that is its outcome.
         outcome.status, outcome.message = "crash", _line(error)
     outcome.seconds += time.monotonic() - begun

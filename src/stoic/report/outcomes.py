@@ -1,0 +1,100 @@
+"""Outcomes: what became of the inputs of a trial, as shares of all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stoic.estimates import outcome_shares
+from stoic.records import Manifest, Run
+from stoic.report.plots import Plot, plot
+
+__all__ = ["Outcomes", "Segment", "outcomes"]
+
+_NAMES = {
+    "masked": "masked",
+    "benign": "benign",
+    "harmless": "harmless",
+    "sdc": "SDC",
+    "nonfinite": "non-finite",
+    "crash": "crash",
+    "unknown": "unknown",
+}
+_NOTES = {
+    "masked": "the output is the same, word for word",
+    "benign": "the output differs, but does not fail",
+    "harmless": "masked or benign: fast mode does not tell them apart",
+    "sdc": "silent data corruption: the output fails, and all of it is finite",
+    "nonfinite": "infinity or NaN in the output, failed or not",
+    "crash": "the faulty run raised an error",
+    "unknown": "over the time limit: it may be any of the others",
+}
+_SHORTENED = 160
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A part of the bar.
+
+    Args:
+        name: Of the outcome.
+        tone: Class that colours it.
+        start: Where it starts, in percent of the width.
+        width: Of it, in percent.
+    """
+
+    name: str
+    tone: str
+    start: float
+    width: float
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """Shares of outcomes.
+
+    Args:
+        plot: One line per outcome that can have happened.
+        segments: The bar.
+        messages: What trials without a result said, and how many did.
+    """
+
+    plot: Plot
+    segments: tuple[Segment, ...]
+    messages: tuple[tuple[str, int], ...]
+
+
+def outcomes(run: Run) -> Outcomes:
+    """Return the shares of outcomes of a run."""
+    rows = [
+        row
+        for row in outcome_shares(run)
+        if row.estimate.value > 0 or _possible(run.manifest, str(row.key[0]))
+    ]
+    segments, start = [], 0.0
+    for row in rows:
+        name, width = str(row.key[0]), 100 * row.estimate.value
+        segments.append(
+            Segment(_NAMES[name], name, round(start, 3), round(width, 3))
+        )
+        start += width
+    return Outcomes(
+        plot=plot((_NAMES[n], _NOTES[n], n, r) for r in rows for n in [str(r.key[0])]),
+        segments=tuple(s for s in segments if s.width),
+        messages=_messages(run),
+    )
+
+
+def _possible(manifest: Manifest, outcome: str) -> bool:
+    return outcome != "harmless" or manifest.mode == "fast"
+
+
+def _messages(run: Run) -> tuple[tuple[str, int], ...]:
+    with run.connection() as connection:
+        found = connection.execute(
+            f"""
+            SELECT left(message, {_SHORTENED}) AS text, count(*) AS trials
+            FROM trials WHERE status <> 'done' GROUP BY text
+            ORDER BY trials DESC, text LIMIT 5
+            """
+        ).fetchall()
+    return tuple((str(text or "no message"), int(trials)) for text, trials in found)

@@ -1,0 +1,163 @@
+"""The page: a run folder in, one HTML file out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from stoic.estimates import Row, pvf, summary
+from stoic.records import Manifest, Run, RunError, open_run
+from stoic.records.files import write_whole, writing
+from stoic.report.bits import Format, formats
+from stoic.report.inputs import Ranking, ranked_classes, ranked_inputs
+from stoic.report.layers import Layers, layers_of, rows_by
+from stoic.report.method import Fact, Tallies, method, tallies
+from stoic.report.numbers import limits, percent
+from stoic.report.outcomes import Outcomes, outcomes
+from stoic.report.plots import LEVELS, Plot, Scale, level, plot
+from stoic.report.words import criterion_words, planned
+
+__all__ = ["write_report"]
+
+_WORST = 12
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Where in the network failures come from.
+
+    Args:
+        layers: How components were joined.
+        by_layer: One line per layer that has trials.
+        by_kind: One line per kind of site, if there are several.
+        sites: All sites that have trials, in network order.
+        worst: Those with the highest estimates above 0.
+        formats: Tables by bit; none if faults have no single bit.
+    """
+
+    layers: Layers
+    by_layer: Plot
+    by_kind: Plot | None
+    sites: Plot
+    worst: Plot
+    formats: tuple[Format, ...]
+
+
+@dataclass(frozen=True)
+class _Contents:
+    """Everything that the page shows."""
+
+    manifest: Manifest
+    summary: str
+    whole: Plot
+    criterion: str
+    planned: int
+    tallies: Tallies
+    outcomes: Outcomes
+    places: _Places | None
+    classes: Ranking | None
+    inputs: Ranking | None
+    method: tuple[Fact, ...]
+
+
+def write_report(run_path: Path | str, out: Path | None = None) -> Path:
+    """Write the report of a run: one file that needs nothing but a browser.
+
+    Args:
+        run_path: The run folder; the run may still be growing.
+        out: Where to, ``report.html`` in the run folder by default. It is whole or as
+            it was, at any moment.
+
+    Raises:
+        RunError: It is no run folder, it is damaged or has no trials yet, or there is
+            no room for the report.
+    """
+    run = open_run(run_path)
+    target = Path(out) if out else run.path / "report.html"
+    text = _page(_contents(run))
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(target, text)
+    return target
+
+
+def _contents(run: Run) -> _Contents:
+    rows = pvf(run)
+    if not rows:
+        raise RunError(
+            f"{run.path} must hold at least 1 trial for a report, got 0; "
+            "go on with the run first"
+        )
+    manifest, counts = run.manifest, tallies(run)
+    return _Contents(
+        manifest=manifest,
+        summary=summary(manifest, rows[0].estimate),
+        whole=plot([(manifest.network.name, "", "", rows[0])]),
+        criterion=criterion_words(manifest),
+        planned=planned(manifest),
+        tallies=counts,
+        outcomes=outcomes(run),
+        places=_places(run),
+        classes=ranked_classes(run),
+        inputs=ranked_inputs(run),
+        method=method(manifest, counts),
+    )
+
+
+def _places(run: Run) -> _Places | None:
+    """Return what is known by place; nothing if a trial has several faults."""
+    sites = run.manifest.space.sites
+    layers = layers_of(sites)
+    kinds = {site.name: site.kind for site in sites}
+    try:
+        by_site = pvf(run, "site")
+    except ValueError:
+        return None
+    by_layer = dict(rows_by(run, layers.of))
+    order = [label for label in layers.ordered(sites) if label in by_layer]
+    worst = sorted(by_site, key=lambda row: -row.estimate.value)[:_WORST]
+
+    def named(row: Row) -> tuple[str, str, str, Row]:
+        return row.label, kinds[row.label], "", row
+
+    return _Places(
+        layers=layers,
+        by_layer=plot((label, "", "", by_layer[label]) for label in order),
+        by_kind=_by_kind(run) if len(set(kinds.values())) > 1 else None,
+        sites=plot(map(named, by_site)),
+        worst=plot(named(row) for row in worst if row.estimate.value > 0),
+        formats=_formats(run, layers),
+    )
+
+
+def _by_kind(run: Run) -> Plot:
+    return plot((row.label, "", "", row) for row in pvf(run, "kind"))
+
+
+def _formats(run: Run, layers: Layers) -> tuple[Format, ...]:
+    try:
+        return formats(run, layers)
+    except ValueError:
+        return ()
+
+
+def _page(contents: _Contents) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    # Every name in a run is untrusted: nothing reaches the page unescaped but our CSS.
+    environment = Environment(
+        loader=PackageLoader("stoic.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "count": lambda number: f"{number:,}",
+        "percent": percent,
+        "limits": limits,
+    }
+    template = environment.get_template("report.html.j2")
+    return template.render(
+        c=contents, levels=range(LEVELS + 1), level=level, share=Scale(1.0)
+    )
