@@ -178,7 +178,7 @@ class Tolerance:
         """How far the worst score is from the edge of the tolerance."""
         return self._excess(golden, faulty).amax(1).abs()
 
-    def _excess(self, golden: Tensor, faulty: Tensor) -> Tensor:
+    def _excess(self, golden: Any, faulty: Any) -> Tensor:
         before, after = _numbers(golden), _numbers(faulty)
         return (after - before).abs() - (self.absolute + self.relative * before.abs())
 
@@ -197,6 +197,7 @@ class AnyChange:
 
     def failed(self, golden: Any, faulty: Any, labels: Tensor | None) -> Tensor:
         """Fail an input of which any word differs; NaN and -0.0 are words too."""
+        _check_rows(golden)
         word = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
         kind = word[golden.element_size()]
         moved: Tensor = golden.view(kind) != faulty.view(kind)
@@ -223,7 +224,7 @@ class Custom:
         name: As records write it.
     """
 
-    function: Callable[[Any, Any, Tensor | None], Tensor]
+    function: Callable[[Any, Any, Tensor | None], Any]
     name: str = "custom"
 
     def failed(self, golden: Any, faulty: Any, labels: Tensor | None) -> Tensor:
@@ -282,9 +283,11 @@ def unjudged(name: str, error: Exception) -> str:
     return f"criterion {name} must judge every output, got {reason[:200]}"
 
 
-def _numbers(scores: Tensor) -> Tensor:
+def _numbers(scores: Any) -> Tensor:
     """Return scores of any format as numbers, one row per input."""
-    return scores.double().reshape(len(scores), -1)
+    _check_rows(scores)
+    numbers: Tensor = scores.double().reshape(len(scores), -1)
+    return numbers
 
 
 def _broken(faulty: Tensor) -> Tensor:
@@ -295,18 +298,32 @@ def _broken(faulty: Tensor) -> Tensor:
 def _lead(scores: Tensor, classes: Tensor) -> Tensor:
     """Return by how much a class leads the best other one; negative if it lags."""
     scores = _numbers(scores)
-    own = scores.gather(-1, classes[:, None]).squeeze(-1)
+    own: Tensor = scores.gather(-1, classes[:, None]).squeeze(-1)
     others = scores.scatter(-1, classes[:, None], -math.inf).amax(-1)
     return own - others
 
 
+def _check_rows(scores: Any) -> None:
+    if not isinstance(scores, Tensor) or not scores.dim() or not scores.numel():
+        raise ValueError(
+            "output must be a tensor of scores, one row per input, for this "
+            f"criterion, got {_told(scores)}; give a tail or a function"
+        )
+
+
 def _check_scores(golden: Any) -> None:
     if not isinstance(golden, Tensor) or golden.dim() != 2 or golden.shape[1] < 2:
-        shape = tuple(golden.shape) if isinstance(golden, Tensor) else type(golden)
         raise ValueError(
             "output must be scores of 2 or more classes per input for this criterion, "
-            f"got {shape}; choose tolerance, threshold, any-change or a function"
+            f"got {_told(golden)}; choose tolerance, threshold, any-change or a "
+            "function"
         )
+
+
+def _told(output: Any) -> str:
+    if isinstance(output, Tensor):
+        return f"a tensor of shape {tuple(output.shape)}"
+    return type(output).__name__
 
 
 def _check_labels(labels: Tensor | None, golden: Tensor) -> Tensor:

@@ -5,17 +5,27 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
 
 from stoic.campaign.campaign import Campaign, Several
-from stoic.campaign.checks import check_golden, check_inputs, check_network
+from stoic.campaign.checks import (
+    Sound,
+    check_clusters,
+    check_count,
+    check_golden,
+    check_inputs,
+    check_name,
+    check_network,
+    check_runs,
+)
 from stoic.campaign.facts import Judge
 from stoic.campaign.record import manifest_of, recorded
 from stoic.campaign.trials import Bay
+from stoic.campaign.untouched import untouched
 from stoic.criteria import Criterion, named_criterion
 from stoic.estimates.measured import Measured, open_measured
 from stoic.faults.models import BitFlip, FaultModel
@@ -25,12 +35,14 @@ from stoic.network.prepare import prepare
 from stoic.network.sites import Kind
 from stoic.network.subject import Inputs, Subject
 from stoic.plans import Exhaustive, Plan, Stratified, Uniform
+from stoic.records import read_manifest
 
-__all__ = ["Measured", "Progress", "Settings", "open_measured", "pvf"]
+__all__ = ["Measured", "Progress", "Settings", "open_measured", "pvf", "ready"]
 
 Strata = Literal["none", "site", "bit", "role", "site-bit"]
+Mode = Literal["exact", "fast"]
 Progress = Callable[[int, int], None]
-"""Told how many runs are done, and of how many."""
+"""Told how many trials are done, and of how many."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +79,28 @@ class Settings:
     strata: Strata = "none"
     seed: int = 0
     criterion: Criterion | str = "top1-changed"
-    mode: Literal["exact", "fast"] = "exact"
+    mode: Mode = "exact"
     batch: int | None = None
     limit_s: float = 60.0
     shard: int | None = None
     captured: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("faults", "batch", "shard"):
+            check_count(name, getattr(self, name))
+        for kind in self.kinds:
+            check_name("kind", kind, get_args(Kind))
+        check_name("scope", self.scope, get_args(Scope))
+        check_name("strata", self.strata, get_args(Strata))
+        check_name("mode", self.mode, get_args(Mode))
+        if not self.limit_s > 0:
+            raise ValueError(f"time limit must be above 0 s, got {self.limit_s}")
+        if self.several and (self.faults is None or self.strata != "none"):
+            raise ValueError(
+                "several faults at once must be drawn uniformly, got "
+                f"{'every fault' if self.faults is None else f'strata {self.strata}'}; "
+                "give a number of trials and no strata"
+            )
 
 
 def pvf(
@@ -118,32 +147,69 @@ def pvf(
     References:
         PVF: arXiv 2405.01741, section 3.
     """
-    from dataclasses import replace
-
     from stoic.campaign.verify import verify_run
 
     chosen = replace(settings or Settings(), **changes)
+    check_count("verify", verify, 0)
     given = as_inputs(inputs)
-    campaign, subject = _campaign(network, given, labels, chosen, tail, notice)
-    manifest = manifest_of(
-        campaign,
-        network,
-        name=name or type(network).__name__,
-        classes=classes,
-        clustered=clusters is not None,
-        bits=chosen.bits,
-        scope=chosen.scope,
-        command=command or [Path(sys.argv[0]).name, *sys.argv[1:]],
-    )
-    path = Path(out) if out else Path(tempfile.mkdtemp(prefix="stoic-"))
-    total = _runs(campaign, chosen)
-    for done in recorded(
-        campaign, manifest, path, clusters=clusters, tick=_ticker(progress, total)
-    ):
-        del done
-    if verify:
-        verify_run(campaign, network, path, verify)
+    check_network(network)
+    check_inputs(given, labels)
+    check_clusters(clusters, given)
+    with untouched(network):
+        chosen = _resumed(chosen, out)
+        campaign, sound = _campaign(network, given, labels, chosen, tail, notice)
+        manifest = manifest_of(
+            campaign,
+            network,
+            name=name or type(network).__name__,
+            classes=classes,
+            clustered=clusters is not None,
+            bits=chosen.bits,
+            scope=chosen.scope,
+            command=command or [Path(sys.argv[0]).name, *sys.argv[1:]],
+            golden=sound.fingerprint,
+        )
+        path = Path(out) if out else Path(tempfile.mkdtemp(prefix="stoic-"))
+        ticker = _Ticker(campaign, progress)
+        for done in recorded(
+            campaign, manifest, path, clusters=clusters, tick=ticker.tick
+        ):
+            ticker.set(done)
+        if verify:
+            verify_run(campaign, network, path, verify)
     return open_measured(path)
+
+
+def _resumed(chosen: Settings, out: Path | str | None) -> Settings:
+    """Return the settings with the shards of a run that is gone on with.
+
+    Their size follows from a time that was measured: another one would do as well.
+    """
+    if chosen.shard or not out or not (Path(out) / "manifest.json").exists():
+        return chosen
+    return replace(chosen, shard=read_manifest(Path(out)).engine.get("shard"))
+
+
+def ready(network: nn.Module, inputs: Any) -> Subject:
+    """Return a network ready for trials: its sites, and what is none.
+
+    Args:
+        network: In evaluation mode; left bit for bit as it was.
+        inputs: As for `pvf`.
+
+    Raises:
+        ValueError: The input is bad; one line says what, why and what to do.
+    """
+    given = as_inputs(inputs)
+    check_network(network)
+    check_inputs(given, None)
+    with untouched(network):
+        return _prepared(network, given, captured=True)
+
+
+def _prepared(network: nn.Module, inputs: Inputs, *, captured: bool) -> Subject:
+    check_runs(network, inputs)
+    return prepare(network, inputs, captured=captured)
 
 
 def as_inputs(inputs: Any) -> Inputs:
@@ -169,10 +235,8 @@ def _campaign(
     chosen: Settings,
     tail: Callable[[Any], Any] | None,
     notice: Callable[[str], None] | None,
-) -> tuple[Campaign, Subject]:
-    check_network(network)
-    check_inputs(inputs, labels)
-    subject = prepare(network, inputs, captured=chosen.captured)
+) -> tuple[Campaign, Sound]:
+    subject = _prepared(network, inputs, captured=chosen.captured)
     if subject.reason and notice:
         notice(f"slow path, the network cannot be captured: {subject.reason}")
     space = _space(subject, chosen, inputs.count)
@@ -182,13 +246,11 @@ def _campaign(
     bay = Bay(
         subject, inputs, labels, batch, judge, chosen.mode == "fast", chosen.limit_s
     )
-    seconds, judge = check_golden(network, bay)
-    bay = Bay(
-        subject, inputs, labels, batch, judge, chosen.mode == "fast", chosen.limit_s
-    )
     plan = _plan(chosen, strata)
-    size = chosen.shard or _shard_size(seconds)
-    return Campaign(bay, strata, plan, chosen.seed, size, chosen.several), subject
+    sound = check_golden(network, bay)
+    bay = replace(bay, judge=sound.judge)
+    size = chosen.shard or _shard_size(sound.seconds)
+    return Campaign(bay, strata, plan, chosen.seed, size, chosen.several), sound
 
 
 def _judge(chosen: Settings, tail: Callable[[Any], Any] | None) -> Judge:
@@ -229,6 +291,11 @@ def _plan(chosen: Settings, strata: tuple[tuple[str, FaultSpace], ...]) -> Plan:
     if chosen.faults is None:
         return Exhaustive()
     if chosen.several is not None:
+        if (chosen.several.count or 0) > total:
+            raise ValueError(
+                f"faults at once must be at most {total}, the size of the fault "
+                f"space, got {chosen.several.count}"
+            )
         return Uniform(chosen.faults, replacement=True)
     if chosen.faults > total:
         raise ValueError(
@@ -249,19 +316,20 @@ def _shard_size(seconds: float) -> int:
     return size
 
 
-def _runs(campaign: Campaign, chosen: Settings) -> int:
-    trials = campaign.space.size if chosen.faults is None else chosen.faults
-    return trials * len(campaign.bay.starts)
+class _Ticker:
+    """Progress in trials, from runs of a trial on a batch."""
 
+    def __init__(self, campaign: Campaign, progress: Progress | None) -> None:
+        self._progress = progress
+        self._total = campaign.count
+        self._per_trial = campaign.runs_per_trial
+        self._done = 0.0
 
-def _ticker(progress: Progress | None, total: int) -> Callable[[int], None] | None:
-    if progress is None:
-        return None
-    done = 0
+    def set(self, trials: int) -> None:
+        self._done = trials
+        self.tick(0)
 
-    def tick(runs: int) -> None:
-        nonlocal done
-        done += runs
-        progress(done, total)
-
-    return tick
+    def tick(self, runs: int) -> None:
+        self._done += runs / self._per_trial
+        if self._progress:
+            self._progress(min(round(self._done), self._total), self._total)

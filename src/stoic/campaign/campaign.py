@@ -11,12 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from stoic.campaign.trials import Bay, Outcome, Trial, run_trials
+from stoic.campaign.running import Ran, run_trials
+from stoic.campaign.trials import Bay, Trial
 from stoic.faults.space import Fault, FaultSpace
 from stoic.network.subject import Bench
-from stoic.plans import Plan, Stratum
+from stoic.plans import Plan, Stratified, Stratum, Uniform
 
 __all__ = ["Campaign", "Several", "Shard"]
+
+# The largest number of chances that NumPy counts.
+_BINOMIAL = (1 << 63) - 1
 
 
 @dataclass(frozen=True)
@@ -44,13 +48,20 @@ class Several:
     def draw(self, space: FaultSpace, seed: str) -> tuple[Fault, ...]:
         """Return the faults of one trial; the same for the same seed."""
         chance = random.Random(seed)
-        positions = chance.sample(range(space.size), self._how_many(space, chance))
-        return tuple(map(space.fault, sorted(positions)))
+        count = self._how_many(space, chance)
+        if not count:
+            return ()
+        whole = [Stratum("all", space.size)]
+        draws = Uniform(count).draws(whole, seed=chance.getrandbits(128))
+        return tuple(map(space.fault, sorted(draw.position for draw in draws)))
 
     def _how_many(self, space: FaultSpace, chance: random.Random) -> int:
         if self.rate is None:
-            return min(self.count or 0, space.size)
+            return self.count or 0
         generator = np.random.default_rng(chance.getrandbits(128))
+        if space.size > _BINOMIAL:
+            # So many faults at a rate low enough to be drawn: the limit is reached.
+            return int(generator.poisson(space.size * self.rate))
         return int(generator.binomial(space.size, self.rate))
 
     def as_record(self) -> dict[str, Any]:
@@ -64,7 +75,7 @@ class Shard:
 
     number: int
     trials: tuple[Trial, ...]
-    outcomes: tuple[Outcome, ...]
+    ran: Ran
 
 
 @dataclass(frozen=True)
@@ -91,6 +102,23 @@ class Campaign:
     def space(self) -> FaultSpace:
         """All faults."""
         return FaultSpace(tuple(b for _, space in self.strata for b in space.blocks))
+
+    @property
+    def count(self) -> int:
+        """How many trials the plan has."""
+        match self.plan:
+            case Uniform(trials=trials):
+                return trials
+            case Stratified(trials=shares):
+                return sum(shares.values())
+        return self.space.size
+
+    @property
+    def runs_per_trial(self) -> float:
+        """How many batches a trial runs on, on average over all faults."""
+        batches = len(self.bay.starts)
+        runs = sum(b.size * (1 if b.inputs else batches) for b in self.space.blocks)
+        return batches if self.several else runs / self.space.size
 
     def trials(self) -> Iterator[Trial]:
         """Yield every trial in the order of the plan."""
@@ -127,8 +155,8 @@ class Campaign:
         for number, trials in enumerate(_batched(self.trials(), self.size)):
             if number in done:
                 continue
-            outcomes = run_trials(self.bay, trials, bench=bench, tick=tick)
-            yield Shard(number, tuple(trials), tuple(outcomes))
+            ran = run_trials(self.bay, trials, bench=bench, tick=tick)
+            yield Shard(number, trials, ran)
 
 
 def _batched(trials: Iterator[Trial], size: int) -> Iterator[tuple[Trial, ...]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from stoic.campaign.facts import Judge, scores_of
+from stoic.campaign.fingerprint import data_fingerprint, joined_fingerprint
 from stoic.campaign.trials import Bay
 from stoic.network.captured import CapturedSubject
 from stoic.network.prepare import attention_by_parts
@@ -25,6 +26,7 @@ __all__ = [
     "check_name",
     "check_network",
     "check_runs",
+    "Sound",
 ]
 
 _BEST = 5
@@ -71,7 +73,8 @@ def check_network(network: nn.Module) -> None:
     for name, tensor in (*network.named_parameters(), *network.named_buffers()):
         if nn.parameter.is_lazy(tensor):
             raise ValueError(
-                f"{name} must hold values, got a lazy tensor; run the network once first"
+                f"{name} must hold values, got a lazy tensor; "
+                "run the network once first"
             )
         if tensor.is_meta:
             raise ValueError(
@@ -147,17 +150,29 @@ def _run(network: nn.Module, inputs: Inputs) -> Any:
         ) from error
 
 
-@torch.inference_mode()
-def check_golden(network: nn.Module, bay: Bay) -> tuple[float, Judge]:
-    """Run every batch without a fault and see that it can be judged.
+@dataclass(frozen=True)
+class Sound:
+    """A golden run that can be judged.
 
-    Returns:
-        Seconds of the golden run, and the judge with as many best classes as there are.
+    Args:
+        seconds: That it took.
+        judge: With as many best classes as there are.
+        fingerprint: Of the output.
+    """
+
+    seconds: float
+    judge: Judge
+    fingerprint: str
+
+
+@torch.inference_mode()
+def check_golden(network: nn.Module, bay: Bay) -> Sound:
+    """Run every batch without a fault and see that it can be judged.
 
     Raises:
         ValueError: Golden runs differ, are not finite, or cannot be judged.
     """
-    seconds, top_k = 0.0, 0
+    seconds, top_k, outputs = 0.0, 0, []
     for start in bay.starts:
         own = _own_output(network, bay, start)
         begun = time.monotonic()
@@ -177,7 +192,8 @@ def check_golden(network: nn.Module, bay: Bay) -> tuple[float, Judge]:
         _check_verdict(golden, bay, start)
         if start == 0:
             top_k = _classes(golden, min(bay.batch, bay.inputs.count))
-    return seconds, replace(bay.judge, top_k=top_k)
+        outputs.append(data_fingerprint(pytree.tree_leaves(golden), None))
+    return Sound(seconds, replace(bay.judge, top_k=top_k), joined_fingerprint(outputs))
 
 
 def _where(bay: Bay, start: int) -> str:

@@ -28,15 +28,17 @@ Column = "np.ndarray[Any, Any]"
 
 @dataclass(frozen=True)
 class Facts:
-    """One row per input whose output may differ.
+    """One row per row of an output.
 
     Args:
-        columns: As the table of outcomes has them, without the trial.
-        unsure: Whether rounding could have turned a verdict.
+        columns: As the table of outcomes has them, without trial and input.
+        masked: Rows whose output words are the golden ones.
+        unsure: Rows on which rounding could have turned the verdict.
     """
 
     columns: dict[str, np.ndarray[Any, Any]]
-    unsure: bool
+    masked: np.ndarray[Any, Any]
+    unsure: np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -65,22 +67,15 @@ class Judge:
         return scores_of(output)
 
     def facts(
-        self,
-        golden: Any,
-        faulty: Any,
-        labels: Tensor | None,
-        *,
-        exact: bool,
-        first: int,
+        self, golden: Any, faulty: Any, labels: Tensor | None, *, exact: bool
     ) -> Facts:
-        """Compare a faulty output with the golden one of the same batch.
+        """Compare a faulty output with the golden one, row by row.
 
         Args:
             golden: The network's output without the fault.
             faulty: And with it.
-            labels: Of the batch.
+            labels: Of the rows.
             exact: Whether the faulty output is right to the bit.
-            first: Number of the batch's first input.
 
         Raises:
             CriterionError: The criterion raised.
@@ -98,16 +93,13 @@ class Judge:
                 moved.differs, ~(torch.from_numpy(moved.deviation) > room).numpy()
             )
         columns: dict[str, Any] = {
-            "input": np.arange(first, first + len(failed)),
             "differs": differs,
             "failed": failed.cpu().numpy(),
             "nonfinite": moved.nonfinite,
             "deviation": moved.deviation,
             **best_classes(faulty, self.top_k, len(failed)),
         }
-        masked = ~moved.differs & exact
-        kept = {name: column[~masked] for name, column in columns.items()}
-        return Facts(kept, bool(unsure.any()))
+        return Facts(columns, ~moved.differs & exact, unsure)
 
     def verdicts(
         self, before: Any, after: Any, labels: Tensor | None, *, exact: bool
@@ -137,7 +129,8 @@ class Judge:
         if self.tail is not None or not _is_floating(scores):
             return torch.tensor([np.inf])
         format = torch.finfo(scores.dtype)
-        size = scores.abs().nan_to_num(0, 0, 0).flatten(1).amax(1).cpu().double()
+        sizes = scores.abs().nan_to_num(0, 0, 0).reshape(len(scores), -1)
+        size = sizes.amax(1).cpu().double()
         room: Tensor = self.slack * format.eps * size
         return room.masked_fill(size * _NEAR_OVERFLOW > format.max, np.inf)
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["data_fingerprint", "network_fingerprint"]
+__all__ = ["data_fingerprint", "network_fingerprint", "joined_fingerprint"]
 
 
 def network_fingerprint(network: nn.Module) -> str:
@@ -30,6 +30,11 @@ def data_fingerprint(leaves: Iterable[Any], labels: Tensor | None) -> str:
     _add(digest, ((str(number), leaf) for number, leaf in enumerate(leaves)))
     _add(digest, [("labels", labels)])
     return digest.hexdigest()
+
+
+def joined_fingerprint(fingerprints: Iterable[str]) -> str:
+    """Return one fingerprint of several."""
+    return hashlib.sha256("\n".join(fingerprints).encode()).hexdigest()
 
 
 def _add(digest: Any, named: Iterable[tuple[str, Any]]) -> None:

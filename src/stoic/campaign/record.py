@@ -51,7 +51,7 @@ def recorded(
     yield count
     names = list(_outcome_names(manifest.top_k))
     for shard in campaign.run(done, tick):
-        trials, faults, outcomes = tables(shard.trials, shard.outcomes, names)
+        trials, faults, outcomes = tables(shard.trials, shard.ran, names)
         records.write_shard(
             path, shard.number, trials=trials, faults=faults, outcomes=outcomes
         )
@@ -97,7 +97,7 @@ def _golden(bay: Bay, top_k: int, clusters: Tensor | None) -> dict[str, Any]:
 
 
 def _outcome_names(top_k: int) -> Iterator[str]:
-    yield from ("input", "differs", "failed", "nonfinite", "deviation")
+    yield from ("differs", "failed", "nonfinite", "deviation")
     for name in ("top", "score"):
         yield from (f"{name}{rank}" for rank in range(top_k))
 
@@ -112,6 +112,7 @@ def manifest_of(
     bits: str,
     scope: str,
     command: list[str],
+    golden: str,
 ) -> records.Manifest:
     """Return everything that decides which trials a campaign yields.
 
@@ -124,6 +125,7 @@ def manifest_of(
         bits: As the user chose them.
         scope: Whether a fault in an activation hits one input or the batch.
         command: That asked for the campaign.
+        golden: Fingerprint of the golden run's output: the code of a network has none.
     """
     bay, space = campaign.bay, campaign.space
     model = space.blocks[0].model.as_record()
@@ -156,7 +158,7 @@ def manifest_of(
         seed=campaign.seed,
         criterion=bay.judge.criterion.as_record(),
         mode="fast" if bay.fast else "exact",
-        engine=engine_record(campaign),
+        engine={**engine_record(campaign), "golden": golden},
         versions={"python": platform.python_version(), "torch": torch.__version__},
         top_k=bay.judge.top_k,
     )

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from stoic.campaign.facts import Facts
+from stoic.campaign.running import Ran
 from stoic.campaign.trials import Outcome, Trial
 
 __all__ = ["tables"]
 
 
 def tables(
-    trials: Sequence[Trial], outcomes: Sequence[Outcome], names: Sequence[str]
+    trials: Sequence[Trial], ran: Ran, names: Sequence[str]
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Return the columns of a shard: trials, faults, outcomes.
 
     Args:
         trials: Of the shard.
-        outcomes: One per trial.
-        names: Columns of the table of outcomes besides the trial.
+        ran: What came of them.
+        names: Columns of the table of outcomes besides trial and input.
     """
     return (
-        _trial_columns(trials, outcomes),
-        _fault_columns(trials, outcomes),
-        _outcome_columns(trials, outcomes, names),
+        _trial_columns(trials, ran.outcomes),
+        _fault_columns(trials, ran.outcomes),
+        _outcome_columns(trials, ran, names),
     )
 
 
@@ -66,23 +66,20 @@ def _fault_columns(
 
 
 def _outcome_columns(
-    trials: Sequence[Trial], outcomes: Sequence[Outcome], names: Sequence[str]
+    trials: Sequence[Trial], ran: Ran, names: Sequence[str]
 ) -> dict[str, Any]:
-    parts = list(_parts(trials, outcomes))
-    numbers = [np.full(len(f.columns["input"]), number) for number, f in parts]
-    joined: dict[str, Any] = {"trial": _joined(numbers, np.int64)}
+    """Return the facts of the trials that are done, in order of trial and input."""
+    numbers = np.array([trial.number for trial in trials], np.int64)
+    done = np.array([outcome.status == "done" for outcome in ran.outcomes], bool)
+    trial = _joined([block.trial for block in ran.blocks], np.int64)
+    input = _joined([block.input for block in ran.blocks], np.int64)
+    order = np.lexsort((input, trial))
+    order = order[done[trial[order]]]
+    joined: dict[str, Any] = {"trial": numbers[trial[order]], "input": input[order]}
     for name in names:
-        joined[name] = _joined([f.columns[name] for _, f in parts], None)
+        column = _joined([block.columns[name] for block in ran.blocks], None)
+        joined[name] = column[order]
     return joined
-
-
-def _parts(
-    trials: Sequence[Trial], outcomes: Sequence[Outcome]
-) -> Iterator[tuple[int, Facts]]:
-    for trial, outcome in zip(trials, outcomes, strict=True):
-        if outcome.status == "done":
-            for facts in outcome.facts:
-                yield trial.number, facts
 
 
 def _joined(parts: list[Any], dtype: Any) -> Any:

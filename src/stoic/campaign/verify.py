@@ -13,7 +13,8 @@ from torch import nn
 
 from stoic import records
 from stoic.campaign.campaign import Campaign
-from stoic.campaign.trials import Outcome, Trial, run_trials
+from stoic.campaign.running import Ran, run_trials
+from stoic.campaign.trials import Trial
 from stoic.network.naive import NaiveSubject
 
 __all__ = ["VerifyError", "verify_run"]
@@ -52,10 +53,11 @@ def verify_run(
     bay = replace(
         campaign.bay, subject=NaiveSubject(network, campaign.bay.subject), fast=False
     )
-    outcomes = run_trials(bay, trials, tick=tick)
-    recorded = _recorded(path, trials)
-    for trial, outcome in zip(trials, outcomes, strict=True):
-        _compare(trial, outcome, recorded[trial.number], exact=not campaign.bay.fast)
+    ran = run_trials(bay, trials, tick=tick)
+    naive, recorded = _by_trial(ran), _recorded(path, trials)
+    for place, trial in enumerate(trials):
+        mine = (ran.outcomes[place].status, naive[place])
+        _compare(trial, mine, recorded[trial.number], exact=not campaign.bay.fast)
     return len(trials)
 
 
@@ -86,30 +88,32 @@ def _recorded(path: Path, trials: list[Trial]) -> dict[int, _Rows]:
     return found
 
 
-def _compare(trial: Trial, outcome: Outcome, recorded: _Rows, *, exact: bool) -> None:
-    status, rows = recorded
-    naive = _by_input(outcome) if outcome.status == "done" else {}
+def _compare(trial: Trial, naive: _Rows, recorded: _Rows, *, exact: bool) -> None:
     kept = None if exact else 2
-    same = status == outcome.status
-    for input in rows.keys() | naive.keys():
-        same &= _alike(rows.get(input), naive.get(input), kept)
+    same = naive[0] == recorded[0]
+    if naive[0] == "done":
+        for input in naive[1].keys() | recorded[1].keys():
+            same &= _alike(recorded[1].get(input), naive[1].get(input), kept)
     if not same:
         fault = trial.faults[0]
         raise VerifyError(
             f"trial {trial.number} ({fault.site.name}[{fault.element}] "
-            f"{fault.corruption}) must come out as a naive run does, got {status} with "
-            f"{_failures(rows)} failed inputs against {outcome.status} with "
-            f"{_failures(naive)}; report this with the run folder"
+            f"{fault.corruption}) must come out as a naive run does, got {recorded[0]} "
+            f"with {_failures(recorded[1])} failed inputs against {naive[0]} with "
+            f"{_failures(naive[1])}; report this with the run folder"
         )
 
 
-def _by_input(outcome: Outcome) -> dict[int, tuple[Any, ...]]:
-    found = {}
-    for facts in outcome.facts:
-        columns = facts.columns
-        names = [name for name in columns if name not in ("input", "differs")]
-        for row, input in enumerate(columns["input"].tolist()):
-            found[input] = tuple(columns[name][row].item() for name in names)
+def _by_trial(ran: Ran) -> dict[int, dict[int, tuple[Any, ...]]]:
+    """Return the facts of every trial by input."""
+    found: dict[int, dict[int, tuple[Any, ...]]] = {
+        place: {} for place in range(len(ran.outcomes))
+    }
+    for block in ran.blocks:
+        columns = [c for name, c in block.columns.items() if name != "differs"]
+        pairs = zip(block.trial.tolist(), block.input.tolist(), strict=True)
+        for row, (trial, input) in enumerate(pairs):
+            found[trial][input] = tuple(column[row].item() for column in columns)
     return found
 
 

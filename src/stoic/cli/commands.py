@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,7 +58,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-DONE, TOO_HIGH, WRONG_USE, NOT_SHOWN = 0, 1, 2, 3
+DONE, TOO_HIGH, WRONG_USE, NOT_SHOWN, BROKEN, STOPPED = 0, 1, 2, 3, 4, 130
 
 
 @app.callback()
@@ -105,6 +106,7 @@ def pvf(
     from stoic.cases import load
 
     with _one_line():
+        _check_share("fail-above", fail_above)
         _use(threads)
         loaded = _on(load(case, inputs), device)
         settings = _settings(
@@ -124,7 +126,7 @@ def pvf(
             limit_s=time_limit,
             captured=not slow_path,
         )
-        with progress() as told:
+        with progress() as told, _stopping(out):
             measured = _measure(loaded, settings, out, verify, told)
     print_measured(measured, as_json=as_json)
     chat(f"report: {_report(measured.path)}")
@@ -155,7 +157,9 @@ def cases(
 
     entries = catalogue()
     if as_json:
-        print(json.dumps([vars(entry) for entry in entries], indent=1))
+        shown = ("name", "about", "needs", "inputs")
+        rows = [{name: getattr(entry, name) for name in shown} for entry in entries]
+        print(json.dumps(rows, indent=1))
         return
     for entry in entries:
         print(f"{entry.name:<12} {entry.about}")
@@ -173,12 +177,11 @@ def sites(
 ) -> None:
     """List the sites of the network of CASE, where a fault can hit."""
     from stoic.cases import load
-    from stoic.network.prepare import prepare
-    from stoic.study import as_inputs
+    from stoic.study import ready
 
     with _one_line():
-        loaded = load(case, 2)
-        subject = prepare(loaded.network, as_inputs(loaded.inputs))
+        loaded = load(case)
+        subject = ready(loaded.network, loaded.inputs)
     if left_out:
         rows = [{"name": s.name, "reason": s.reason} for s in subject.left_out]
     else:
@@ -201,16 +204,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         result = app(args=argv, standalone_mode=False)
     except typer.Exit as stop:
         return int(stop.exit_code)
-    except typer.Abort:
-        chat("stopped; the same command goes on from here")
-        return WRONG_USE
-    except KeyboardInterrupt:
-        chat("stopped; the same command goes on from here")
-        return 130
+    except (typer.Abort, KeyboardInterrupt):
+        chat("stoic: stopped")
+        return STOPPED
     except Exception as error:
         show = getattr(error, "show", None)
         if show is None:
-            raise
+            # Not the code 1 of Python: that says that a limit is exceeded.
+            traceback.print_exc()
+            return BROKEN
         show()
         return WRONG_USE
     return int(result or 0)
@@ -222,12 +224,28 @@ def _one_line() -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError) as error:
-        _wrong(str(error).splitlines()[0] if str(error) else type(error).__name__)
+        _stop(error, WRONG_USE)
 
 
-def _wrong(message: str) -> NoReturn:
-    chat(f"stoic: {message}")
-    raise typer.Exit(WRONG_USE)
+def _stop(error: Exception, code: int) -> NoReturn:
+    chat(f"stoic: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
+    raise typer.Exit(code)
+
+
+@contextmanager
+def _stopping(out: Path | None) -> Iterator[None]:
+    """Say what is left of a campaign that a user stops."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if out and (out / "manifest.json").exists():
+            chat(f"stoic: {out} keeps the trials so far; the same command goes on")
+        raise
+
+
+def _check_share(name: str, value: float | None) -> None:
+    if value is not None and not 0 <= value <= 1:
+        raise ValueError(f"{name} must be in 0..1, got {value:g}")
 
 
 def _use(threads: int | None) -> None:
@@ -279,23 +297,27 @@ def _measure(
     verify: int,
     progress: Progress | None,
 ) -> Measured:
+    from stoic.campaign.verify import VerifyError
     from stoic.study import pvf
 
-    return pvf(
-        case.network,
-        case.inputs,
-        case.labels,
-        settings=settings,
-        out=out,
-        name=case.name,
-        classes=case.classes,
-        clusters=case.clusters,
-        tail=case.tail,
-        command=["stoic", *sys.argv[1:]],
-        verify=verify,
-        progress=progress,
-        notice=chat,
-    )
+    try:
+        return pvf(
+            case.network,
+            case.inputs,
+            case.labels,
+            settings=settings,
+            out=out,
+            name=case.name,
+            classes=case.classes,
+            clusters=case.clusters,
+            tail=case.tail,
+            command=["stoic", *sys.argv[1:]],
+            verify=verify,
+            progress=progress,
+            notice=chat,
+        )
+    except VerifyError as error:
+        _stop(error, BROKEN)
 
 
 def _report(run: Path, out: Path | None = None) -> Path:

@@ -30,13 +30,12 @@ def bar() -> Iterator[Callable[[int, int], None]]:
         TextColumn("{task.fields[rate]:.1f}/s"),
         TimeRemainingColumn(),
     )
-    begun = time.monotonic()
+    pace = _Pace()
     with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
         task = shown.add_task("trials", total=None, rate=0.0)
 
         def told(done: int, total: int) -> None:
-            rate = done / max(time.monotonic() - begun, 1e-9)
-            shown.update(task, completed=done, total=total, rate=rate)
+            shown.update(task, completed=done, total=total, rate=pace(done))
 
         yield told
 
@@ -44,17 +43,31 @@ def bar() -> Iterator[Callable[[int, int], None]]:
 @contextmanager
 def lines(say: Callable[[str], None]) -> Iterator[Callable[[int, int], None]]:
     """Say a line after two seconds, and then one now and then."""
-    begun = time.monotonic()
-    due = begun + _FIRST_S
+    pace = _Pace()
+    due = time.monotonic() + _FIRST_S
 
     def told(done: int, total: int) -> None:
         nonlocal due
+        rate = pace(done)
         now = time.monotonic()
         if now < due:
             return
         due = now + _EVERY_S
-        rate = done / (now - begun)
-        left = (total - done) / rate
-        say(f"{done:,} of {total:,} trials, {rate:.1f}/s, about {left:.0f} s left")
+        left = f"about {(total - done) / rate:.0f} s left" if rate else "time unknown"
+        say(f"{done:,} of {total:,} trials, {rate:.1f}/s, {left}")
 
     yield told
+
+
+class _Pace:
+    """Trials per second since the first that was told: a resumed run has done some."""
+
+    def __init__(self) -> None:
+        self._first: tuple[int, float] | None = None
+
+    def __call__(self, done: int) -> float:
+        now = time.monotonic()
+        if self._first is None:
+            self._first = done, now
+        before, begun = self._first
+        return (done - before) / max(now - begun, 1e-9)

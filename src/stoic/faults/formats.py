@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Format", "cell", "format_of", "read_word", "word_of", "write_word"]
+__all__ = [
+    "Format",
+    "cell",
+    "flat_words",
+    "format_of",
+    "read_word",
+    "word_of",
+    "write_word",
+]
 
 
 @dataclass(frozen=True)
@@ -92,3 +102,10 @@ def word_of(value: float, format: Format) -> int:
     """Return the word of a number in a format, rounded as torch rounds it."""
     dtype = getattr(torch, format.name)
     return read_word(torch.tensor([value], dtype=torch.float64).to(dtype), 0)
+
+
+def flat_words(tensor: Tensor) -> np.ndarray[Any, Any]:
+    """Return all words of a tensor as unsigned integers, in row-major order."""
+    format = _FORMATS[tensor.dtype]
+    words = tensor.detach().cpu().contiguous().view(format.word).reshape(-1).numpy()
+    return words.view(f"u{words.itemsize}")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
+import numpy as np
+
+from stoic.faults.formats import flat_words
 from stoic.faults.space import Fault
 from stoic.network.exact import ExactStepper
 from stoic.network.fast import FastStepper, TooLargeError
@@ -16,7 +20,8 @@ from stoic.network.program import Program
 from stoic.network.replay import Replay, Replayed
 from stoic.network.rows import RowDims
 from stoic.network.sites import LeftOut, Site
-from stoic.network.subject import Answer, Inputs
+from stoic.network.stacks import Stacks, packs
+from stoic.network.subject import Answer, Inputs, Rows, only_rows
 
 __all__ = ["CapturedBench", "CapturedSubject", "Switches"]
 
@@ -30,12 +35,16 @@ class Switches:
         exit_masked: Stop where every deviation has vanished.
         sums: Fast mode: add a deviation's part to the golden result.
         fold: Fast mode: fold batch norms into convolutions, in the quicker layout.
+        pack: Run faults that hit one input each in the rows of one batch.
+        stack: Fast mode: run faults in one row of a weight as one large batch.
     """
 
     narrow: bool = True
     exit_masked: bool = True
     sums: bool = True
     fold: bool = True
+    pack: bool = True
+    stack: bool = True
 
 
 @dataclass(frozen=True)
@@ -70,7 +79,13 @@ class CapturedBench:
         self._switches = switches
         self._stepper = ExactStepper(golden, narrow=switches.narrow)
         self._exact = Replay(self._stepper, exit_masked=switches.exit_masked)
+        self._words: dict[str, np.ndarray[Any, Any]] = {}
         self.golden = golden.answer
+
+    @property
+    def inputs(self) -> int:
+        """Number of inputs in the batch."""
+        return self._golden.inputs
 
     @cached_property
     def _fast(self) -> Replay:
@@ -80,23 +95,56 @@ class CapturedBench:
         )
         return Replay(stepper, exit_masked=switches.exit_masked)
 
+    @cached_property
+    def _stacks(self) -> Stacks:
+        return Stacks(self._golden)
+
     def words(self, fault: Fault) -> tuple[int, int]:
         """Return the word that a fault hits, before and after."""
-        return words_of(fault, self._golden(fault.site.value))
+        value = fault.site.value
+        if fault.site.kind not in ("parameter", "buffer"):
+            return words_of(fault, self._golden(value))
+        if value not in self._words:
+            self._words[value] = flat_words(self._golden(value))
+        old = int(self._words[value][fault.element])
+        return old, fault.corruption(old)
 
-    def trial(
-        self, faults: Sequence[Fault], *, fast: bool, deadline: float | None
+    def groups(
+        self, trials: Sequence[Sequence[Fault]], *, fast: bool
+    ) -> Iterator[list[int]]:
+        """Yield places of trials to be run together, every place once.
+
+        Trials that hit one input each, and not the same, share a run. In fast mode,
+        faults in one row of a weight are stacked where values are small.
+        """
+        rest = list(range(len(trials)))
+        if self._switches.pack and self._golden.rows_apart:
+            rest = yield from packs(trials, rest)
+        if fast and self._switches.stack and self._golden.rows is not None:
+            rest = yield from self._stacks.groups(trials, rest)
+        yield from ([place] for place in rest)
+
+    def run(
+        self,
+        trials: Sequence[Sequence[Fault]],
+        *,
+        fast: bool,
+        deadline: float | None,
     ) -> Answer:
-        """Replay what lies downstream of some faults."""
-        changes, corrupt = changes_of(faults, self._golden)
+        """Replay what lies downstream of the faults of a group."""
+        rows = only_rows(trials, self.inputs)
+        if rows is None and len(trials) > 1:
+            return self._stacks.run([faults[0] for faults in trials], deadline)
+        changes, corrupt = changes_of(list(chain(*trials)), self._golden)
         if fast:
             try:
-                return self._answer(self._fast(changes, corrupt, deadline=deadline))
+                found = self._fast(changes, corrupt, deadline=deadline)
+                return self._answer(found, rows)
             except TooLargeError:
                 pass
-        return self._answer(self._exact(changes, corrupt, deadline=deadline))
+        return self._answer(self._exact(changes, corrupt, deadline=deadline), rows)
 
-    def _answer(self, found: Replayed) -> Answer:
+    def _answer(self, found: Replayed, rows: Rows | None) -> Answer:
         if not found.outputs:
             return Answer(None, found.exact)
 
@@ -104,4 +152,4 @@ class CapturedBench:
             changed = found.outputs.get(name)
             return self._golden(name) if changed is None else changed
 
-        return Answer(self._golden.program.answer(lookup), found.exact)
+        return Answer(self._golden.program.answer(lookup), found.exact, rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,9 +16,9 @@ from stoic.network.inject import corrupted, words_of
 from stoic.network.patch import whole
 from stoic.network.replay import TimeLimitError
 from stoic.network.sites import Kind, LeftOut, Site
-from stoic.network.subject import Answer, Inputs, same_leaves
+from stoic.network.subject import Answer, Inputs, only_rows, same_leaves
 
-__all__ = ["GeneralSubject", "held"]
+__all__ = ["GeneralBench", "GeneralSubject", "held", "with_faults"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ class GeneralSubject:
             _output(path, value, example.count, orders.get(path, order))
             for order, (path, value) in enumerate(outputs.items())
         ]
-        sites = sorted((*stored, *made), key=lambda site: site.order)
+        given = list(_given(example))
+        sites = sorted((*given, *stored, *made), key=lambda site: site.order)
         return cls(network, tuple(sites), (), reason)
 
     def bench(self, inputs: Inputs) -> GeneralBench:
@@ -73,6 +74,17 @@ def _stored(network: nn.Module) -> Iterator[Site]:
                 None,
                 modules[component],
                 name,
+            )
+
+
+def _given(example: Inputs) -> Iterator[Site]:
+    """Yield the inputs; their value is their place among the leaves."""
+    leaves = zip(example.names, example.leaves, strict=True)
+    for place, (name, leaf) in enumerate(leaves):
+        if isinstance(leaf, Tensor) and leaf.dim() and format_of(leaf.dtype):
+            shape = tuple(leaf.shape[1:])
+            yield Site(
+                f"input.{name}", "input", "", leaf.dtype, shape, 0, -1, str(place)
             )
 
 
@@ -115,17 +127,42 @@ class GeneralBench:
         site = fault.site
         if site.kind == "activation":
             return words_of(fault, self._outputs[site.value])
+        if site.kind == "input":
+            return words_of(fault, self._inputs.leaves[int(site.value)])
         return words_of(fault, _tensor(self._network, site.name))
 
-    def trial(
-        self, faults: Sequence[Fault], *, fast: bool, deadline: float | None
+    @property
+    def inputs(self) -> int:
+        """Number of inputs in the batch."""
+        return self._inputs.count
+
+    def groups(
+        self, trials: Sequence[Sequence[Fault]], *, fast: bool
+    ) -> Iterator[list[int]]:
+        """Yield every trial by itself."""
+        return ([place] for place in range(len(trials)))
+
+    def run(
+        self,
+        trials: Sequence[Sequence[Fault]],
+        *,
+        fast: bool,
+        deadline: float | None,
     ) -> Answer:
-        """Run the whole network with faults held in place."""
-        with held(self._network, faults):
-            output = self._network(*self._inputs.args, **self._inputs.kwargs)
+        """Run the whole network with the faults of one trial held in place."""
+        (faults,) = trials
+        output = self._forward(faults)
         if deadline is not None and time.monotonic() > deadline:
             raise TimeLimitError("time limit reached by a full run")
-        return Answer(None if same_leaves(output, self.golden) else output, True)
+        if same_leaves(output, self.golden):
+            return Answer(None, True)
+        return Answer(output, True, only_rows(trials, self.inputs))
+
+    def _forward(self, faults: Sequence[Fault]) -> Any:
+        given = [fault for fault in faults if fault.site.kind == "input"]
+        inputs = with_faults(self._inputs, given, int)
+        with held(self._network, [f for f in faults if f.site.kind != "input"]):
+            return self._network(*inputs.args, **inputs.kwargs)
 
 
 @contextmanager
@@ -179,3 +216,21 @@ def _tensor(network: nn.Module, name: str) -> Tensor:
     found = getattr(network.get_submodule(owner), last)
     assert isinstance(found, Tensor)
     return found.detach()
+
+
+def with_faults(
+    inputs: Inputs, faults: Sequence[Fault], place: Callable[[str], int]
+) -> Inputs:
+    """Return inputs with faults in them; the inputs themselves stay as they are.
+
+    Args:
+        inputs: Golden.
+        faults: In inputs.
+        place: Gives the leaf of a site's value.
+    """
+    leaves = inputs.leaves
+    for value in {fault.site.value for fault in faults}:
+        own = [fault for fault in faults if fault.site.value == value]
+        golden = leaves[place(value)]
+        leaves[place(value)] = whole(corrupted(own, golden), golden)
+    return inputs.with_leaves(leaves)

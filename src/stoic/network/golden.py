@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -57,6 +58,17 @@ class Golden:
             return self.program.by_name[name](self)
         return self._values[name]
 
+    @cached_property
+    def rows_apart(self) -> bool:
+        """Whether every value is the same for all inputs or has a row for each."""
+        if self.rows is None:
+            return False
+        return all(
+            self.rows.get(step.name, ODD) != ODD
+            or isinstance(self(step.name), int | float)
+            for step in self.program.steps
+        )
+
     def holds(self, name: str) -> bool:
         """Say whether a value is in memory."""
         return name in self._values
@@ -77,6 +89,7 @@ class Selected:
 
     def __init__(self, golden: Golden, rows: Tensor) -> None:
         self.golden = golden
+        self.program = golden.program
         self.index = rows
         self._made: Values = {}
 

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
-from torch.utils import _pytree as pytree
 
 from stoic.faults.space import Fault
 from stoic.network.captured import CapturedSubject
-from stoic.network.general import GeneralBench, held
+from stoic.network.general import GeneralBench, held, with_faults
 from stoic.network.golden import Golden
 from stoic.network.inject import corrupted, words_of
 from stoic.network.patch import whole
 from stoic.network.prepare import attention_by_parts
 from stoic.network.sites import LeftOut, Site
-from stoic.network.subject import Answer, Bench, Inputs, Subject, same_leaves
+from stoic.network.subject import (
+    Answer,
+    Bench,
+    Inputs,
+    Subject,
+    only_rows,
+    same_leaves,
+)
 
 __all__ = ["NaiveSubject"]
 
@@ -79,27 +85,35 @@ class NaiveBench:
         """Return the word that a fault hits, before and after."""
         return words_of(fault, self._golden(fault.site.value))
 
-    def trial(
-        self, faults: Sequence[Fault], *, fast: bool, deadline: float | None
+    @property
+    def inputs(self) -> int:
+        """Number of inputs in the batch."""
+        return self._inputs.count
+
+    def groups(
+        self, trials: Sequence[Sequence[Fault]], *, fast: bool
+    ) -> Iterator[list[int]]:
+        """Yield every trial by itself."""
+        return ([place] for place in range(len(trials)))
+
+    def run(
+        self,
+        trials: Sequence[Sequence[Fault]],
+        *,
+        fast: bool,
+        deadline: float | None,
     ) -> Answer:
-        """Change the words and run everything."""
+        """Change the words of one trial and run everything."""
+        (faults,) = trials
         inside = [fault for fault in faults if fault.site.kind == "activation"]
         given = [fault for fault in faults if fault.site.kind == "input"]
         stored = [f for f in faults if f.site.kind in ("parameter", "buffer")]
-        inputs = self._with(given)
+        inputs = with_faults(self._inputs, given, self._subject.program.inputs.index)
         with held(self._network, stored):
             output = self._through(inputs, inside) if inside else self._forward(inputs)
-        return Answer(None if same_leaves(output, self.golden) else output, True)
-
-    def _with(self, faults: list[Fault]) -> Inputs:
-        leaves, spec = pytree.tree_flatten(
-            (self._inputs.args, dict(self._inputs.kwargs))
-        )
-        for name in {fault.site.value for fault in faults}:
-            place = self._subject.program.inputs.index(name)
-            own = [fault for fault in faults if fault.site.value == name]
-            leaves[place] = whole(corrupted(own, leaves[place]), leaves[place])
-        return Inputs(*pytree.tree_unflatten(leaves, spec))
+        if same_leaves(output, self.golden):
+            return Answer(None, True)
+        return Answer(output, True, only_rows(trials, self.inputs))
 
     def _through(self, inputs: Inputs, faults: list[Fault]) -> Any:
         """Run the whole program on the copy's words, step by step."""

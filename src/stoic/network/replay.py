@@ -10,11 +10,10 @@ from typing import Any, Protocol, TypeAlias
 
 from torch import Tensor
 
-from stoic.network.golden import Golden
 from stoic.network.patch import Changed, Changes, Patch, agrees, whole
-from stoic.network.program import Step
+from stoic.network.program import Program, Step
 
-__all__ = ["Corrupt", "Replay", "Replayed", "Stepper", "TimeLimitError"]
+__all__ = ["Corrupt", "Replay", "Replayed", "Run", "Stepper", "TimeLimitError"]
 
 Corrupt: TypeAlias = Callable[[Tensor], Changed]
 
@@ -23,10 +22,26 @@ class TimeLimitError(RuntimeError):
     """A trial took longer than it may."""
 
 
+class Run(Protocol):
+    """A golden run, or one with its rows picked."""
+
+    @property
+    def program(self) -> Program:
+        """What was run."""
+        ...
+
+    def __call__(self, name: str) -> Any:
+        """Return a value of it."""
+        ...
+
+
 class Stepper(Protocol):
     """How one step is run again."""
 
-    golden: Golden
+    @property
+    def golden(self) -> Run:
+        """The run whose values are not changed."""
+        ...
 
     def __call__(self, step: Step, changes: Changes) -> tuple[Any, bool]:
         """Return a step's result under changes, and whether every bit of it is right.
@@ -95,7 +110,8 @@ class Replay:
             exact &= right
             live.forget(step)
             if step.name in corrupt:
-                result = corrupt[step.name](whole(result, self._golden(step.name)))
+                made = whole(result, self._golden(step.name))
+                result = whole(corrupt[step.name](made), made)
             if self._masked(step.name, result, exact):
                 live.drop(step.name)
             else:

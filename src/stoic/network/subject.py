@@ -6,10 +6,11 @@ captured, in-place faults and full forwards. Both give the same answers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
@@ -17,7 +18,7 @@ from stoic.faults.space import Fault
 from stoic.network.patch import same_words
 from stoic.network.sites import LeftOut, Site
 
-__all__ = ["Answer", "Bench", "Inputs", "Subject", "same_leaves"]
+__all__ = ["Answer", "Bench", "Inputs", "Rows", "Subject", "only_rows", "same_leaves"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,19 @@ class Inputs:
         """Number of inputs."""
         return next(int(t.shape[0]) for t in self.leaves if _has_rows(t))
 
+    @property
+    def names(self) -> list[str]:
+        """Names of the leaves: keywords, or positions."""
+        tree = (self.args, dict(self.kwargs))
+        paths, _ = pytree.tree_flatten_with_path(tree)
+        return [".".join(_key(part) for part in path[1:]) for path, _ in paths]
+
+    def with_leaves(self, leaves: list[Any]) -> Inputs:
+        """Return inputs of the same structure."""
+        _, spec = pytree.tree_flatten((self.args, dict(self.kwargs)))
+        args, kwargs = pytree.tree_unflatten(leaves, spec)
+        return Inputs(args, kwargs)
+
     def rows(self, start: int, end: int) -> Inputs:
         """Return some of the inputs."""
         args, kwargs = pytree.tree_map(
@@ -51,21 +65,47 @@ class Inputs:
         return Inputs(args, kwargs)
 
 
+def _key(part: Any) -> str:
+    return str(getattr(part, "key", getattr(part, "idx", part)))
+
+
 def _has_rows(leaf: Any) -> bool:
     return isinstance(leaf, Tensor) and leaf.dim() > 0
 
 
 @dataclass(frozen=True)
+class Rows:
+    """Whom the rows of an output are about.
+
+    Args:
+        trial: Place of the trial among those run together; -1 for nobody.
+        input: Row of the batch that it is run on.
+    """
+
+    trial: np.ndarray[Any, Any]
+    input: np.ndarray[Any, Any]
+
+    @classmethod
+    def of_one(cls, inputs: int) -> Rows:
+        """Return the rows of a single trial on a whole batch."""
+        return cls(np.zeros(inputs, np.int64), np.arange(inputs))
+
+
+@dataclass(frozen=True)
 class Answer:
-    """A faulty run's output.
+    """The output of a run with faults in it.
 
     Args:
         output: In the network's own structure; nothing if every word is golden.
         exact: Whether each bit is that of a full run.
+        rows: Whom its rows are about; nothing where they are the batch's, one trial's.
+        left: Places of trials that must be run alone.
     """
 
     output: Any
     exact: bool
+    rows: Rows | None = None
+    left: tuple[int, ...] = ()
 
 
 class Bench(Protocol):
@@ -76,14 +116,33 @@ class Bench(Protocol):
         """The fault-free output."""
         ...
 
+    @property
+    def inputs(self) -> int:
+        """Number of inputs in the batch."""
+        ...
+
     def words(self, fault: Fault) -> tuple[int, int]:
         """Return the word that a fault hits, before and after."""
         ...
 
-    def trial(
-        self, faults: Sequence[Fault], *, fast: bool, deadline: float | None
+    def groups(
+        self, trials: Sequence[Sequence[Fault]], *, fast: bool
+    ) -> Iterator[list[int]]:
+        """Yield places of trials to be run together, every place once."""
+        ...
+
+    def run(
+        self,
+        trials: Sequence[Sequence[Fault]],
+        *,
+        fast: bool,
+        deadline: float | None,
     ) -> Answer:
-        """Run once with faults in place."""
+        """Run the trials of a group, each with its faults in place.
+
+        Raises:
+            TimeLimitError: The deadline, a time of ``time.monotonic``, has passed.
+        """
         ...
 
 
@@ -114,3 +173,14 @@ def same_leaves(a: Any, b: Any) -> bool:
     """Say whether two outputs have the same tensors, word for word."""
     left, right = pytree.tree_leaves(a), pytree.tree_leaves(b)
     return len(left) == len(right) and all(map(same_words, left, right))
+
+
+def only_rows(trials: Sequence[Sequence[Fault]], inputs: int) -> Rows | None:
+    """Return whose rows are whose, where each trial hits an input of its own."""
+    if any(fault.input is None for faults in trials for fault in faults):
+        return None
+    rows = Rows(np.full(inputs, -1), np.arange(inputs))
+    for place, faults in enumerate(trials):
+        for fault in faults:
+            rows.trial[fault.input] = place
+    return rows

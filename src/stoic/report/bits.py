@@ -11,7 +11,7 @@ from statistics import median
 from stoic.estimates import Row
 from stoic.records import Run, bit_role
 from stoic.report.layers import Layers, rows_by
-from stoic.report.numbers import span
+from stoic.report.text import span
 from stoic.report.plots import Plot, level, plot
 
 __all__ = ["Band", "Cell", "Format", "Heat", "formats"]
@@ -49,9 +49,9 @@ class Heat:
     """Layers by bits.
 
     Args:
-        rows: Label and cells of each layer.
+        rows: Label and cells of each layer that has trials.
         trials: Per cell that has trials.
-        untried: Cells without trials.
+        untried: Cells of these layers without trials.
     """
 
     rows: tuple[tuple[str, tuple[Cell, ...]], ...]
@@ -89,9 +89,14 @@ class Format:
         return round(100 * (self.bits.index(bit) + 0.5) / len(self.bits), 3)
 
     @property
+    def wide(self) -> bool:
+        """Whether there is more than one bit to compare."""
+        return len(self.bits) > 1
+
+    @property
     def labelled(self) -> tuple[int, ...]:
         """The bits that have a label below the plot."""
-        step = 8 if len(self.bits) > 32 else 4
+        step = 8 if len(self.bits) > 32 else 4 if len(self.bits) > 8 else 1
         return tuple(b for b in self.bits if b % step == 0 or b == self.bits[0])
 
 
@@ -165,13 +170,15 @@ def _heat(
     present: Mapping[str, set[int]],
     rows: Mapping[tuple[str, int], Row],
 ) -> Heat:
+    tried = {label for label, _ in rows}
     return Heat(
         rows=tuple(
             (label, tuple(_cell(label, bit, rows, own) for bit in bits))
             for label, own in present.items()
+            if label in tried
         ),
         trials=tuple(row.trials for row in rows.values()),
-        untried=sum(map(len, present.values())) - len(rows),
+        untried=sum(len(present[label]) for label in tried) - len(rows),
     )
 
 

@@ -47,7 +47,7 @@ def layers_of(sites: Sequence[SiteRecord], most: int = MOST) -> Layers:
     ones in network order.
     """
     names = _components(sites)
-    whole = {name: name or "(whole network)" for name in names}
+    whole = {name: name or "(top level)" for name in names}
     if len(names) <= most:
         return Layers(whole, "")
     depth = max(name.count(".") for name in names)
@@ -78,8 +78,9 @@ def rows_by(
     """
     space = run.manifest.space
     keys = list(dict.fromkeys(map(key_of, space.sites)))
+    number = {key: str(index) for index, key in enumerate(keys)}
     sites = [
-        site.model_copy(update={"component": str(keys.index(key_of(site)))})
+        site.model_copy(update={"component": number[key_of(site)]})
         for site in space.sites
     ]
     grouped = run.manifest.model_copy(

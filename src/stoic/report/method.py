@@ -17,7 +17,15 @@ from stoic.report.words import (
 
 __all__ = ["Fact", "Tallies", "method", "tallies"]
 
-_KNOWN = {"device", "cpu", "threads", "batch", "captured", "reason"}
+# Parts of the engine in words; how the network was run has a line of its own.
+_ENGINE = {
+    "device": "{}",
+    "cpu": "{}",
+    "threads": "threads: {}",
+    "batch": "inputs per run: {}",
+    "shard": "trials per shard: {}",
+    "limit_s": "time limit: {:g} s per run",
+}
 
 
 @dataclass(frozen=True)
@@ -80,7 +88,11 @@ def tallies(run: Run) -> Tallies:
 
 def method(manifest: Manifest, counts: Tallies) -> tuple[Fact, ...]:
     """Return the facts that a reader needs to judge a run, and to repeat it."""
-    return (*_subject(manifest, counts), *_faults(manifest), *_machine(manifest, counts))
+    return (
+        *_subject(manifest, counts),
+        *_faults(manifest),
+        *_machine(manifest, counts),
+    )
 
 
 def _subject(manifest: Manifest, counts: Tallies) -> Iterator[Fact]:
@@ -127,11 +139,11 @@ def _machine(manifest: Manifest, counts: Tallies) -> Iterator[Fact]:
         reason = engine.get("reason") or "not asked for"
         path = f"slow path, whole runs with the fault in place; not captured: {reason}"
     yield Fact("Engine", path)
-    parts = [str(engine[name]) for name in ("device", "cpu") if engine.get(name)]
-    parts += [
-        f"{name.replace('_', ' ')} {value}"
-        for name, value in engine.items()
-        if name not in _KNOWN - {"threads", "batch"} and value is not None
+    rest = [name for name in engine if name not in (*_ENGINE, "captured", "reason")]
+    parts = [
+        _ENGINE.get(name, f"{name}: {{}}").format(engine[name])
+        for name in (*_ENGINE, *rest)
+        if engine.get(name) is not None
     ]
     yield Fact("Machine", ", ".join(parts))
     yield Fact("Time", f"{counts.seconds:,.1f} s in {counts.trials:,} trials")

@@ -73,9 +73,7 @@ def outcomes(run: Run) -> Outcomes:
     segments, start = [], 0.0
     for row in rows:
         name, width = str(row.key[0]), 100 * row.estimate.value
-        segments.append(
-            Segment(_NAMES[name], name, round(start, 3), round(width, 3))
-        )
+        segments.append(Segment(_NAMES[name], name, round(start, 3), round(width, 3)))
         start += width
     return Outcomes(
         plot=plot((_NAMES[n], _NOTES[n], n, r) for r in rows for n in [str(r.key[0])]),

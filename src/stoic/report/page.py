@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stoic.estimates import Row, pvf, summary
-from stoic.records import Manifest, Run, RunError, open_run
+from stoic.records import Manifest, Run, open_run
 from stoic.records.files import write_whole, writing
 from stoic.report.bits import Format, formats
 from stoic.report.inputs import Ranking, ranked_classes, ranked_inputs
 from stoic.report.layers import Layers, layers_of, rows_by
 from stoic.report.method import Fact, Tallies, method, tallies
-from stoic.report.numbers import limits, percent
+from stoic.report.text import limits, percent, shortened
 from stoic.report.outcomes import Outcomes, outcomes
 from stoic.report.plots import LEVELS, Plot, Scale, level, plot
 from stoic.report.words import criterion_words, planned
@@ -29,6 +29,7 @@ class _Places:
     Args:
         layers: How components were joined.
         by_layer: One line per layer that has trials.
+        untried: Layers without trials.
         by_kind: One line per kind of site, if there are several.
         sites: All sites that have trials, in network order.
         worst: Those with the highest estimates above 0.
@@ -37,6 +38,7 @@ class _Places:
 
     layers: Layers
     by_layer: Plot
+    untried: int
     by_kind: Plot | None
     sites: Plot
     worst: Plot
@@ -69,8 +71,8 @@ def write_report(run_path: Path | str, out: Path | None = None) -> Path:
             it was, at any moment.
 
     Raises:
-        RunError: It is no run folder, it is damaged or has no trials yet, or there is
-            no room for the report.
+        RunError: It is no run folder, it is damaged, or there is no room for the report.
+        ValueError: The run has no trials yet.
     """
     run = open_run(run_path)
     target = Path(out) if out else run.path / "report.html"
@@ -82,17 +84,12 @@ def write_report(run_path: Path | str, out: Path | None = None) -> Path:
 
 
 def _contents(run: Run) -> _Contents:
-    rows = pvf(run)
-    if not rows:
-        raise RunError(
-            f"{run.path} must hold at least 1 trial for a report, got 0; "
-            "go on with the run first"
-        )
+    (whole,) = pvf(run)
     manifest, counts = run.manifest, tallies(run)
     return _Contents(
         manifest=manifest,
-        summary=summary(manifest, rows[0].estimate),
-        whole=plot([(manifest.network.name, "", "", rows[0])]),
+        summary=summary(manifest, whole.estimate),
+        whole=plot([(manifest.network.name, "", "", whole)]),
         criterion=criterion_words(manifest),
         planned=planned(manifest),
         tallies=counts,
@@ -114,7 +111,7 @@ def _places(run: Run) -> _Places | None:
     except ValueError:
         return None
     by_layer = dict(rows_by(run, layers.of))
-    order = [label for label in layers.ordered(sites) if label in by_layer]
+    order = layers.ordered(sites)
     worst = sorted(by_site, key=lambda row: -row.estimate.value)[:_WORST]
 
     def named(row: Row) -> tuple[str, str, str, Row]:
@@ -122,7 +119,8 @@ def _places(run: Run) -> _Places | None:
 
     return _Places(
         layers=layers,
-        by_layer=plot((label, "", "", by_layer[label]) for label in order),
+        by_layer=plot((x, "", "", by_layer[x]) for x in order if x in by_layer),
+        untried=len(order) - len(by_layer),
         by_kind=_by_kind(run) if len(set(kinds.values())) > 1 else None,
         sites=plot(map(named, by_site)),
         worst=plot(named(row) for row in worst if row.estimate.value > 0),
@@ -156,6 +154,8 @@ def _page(contents: _Contents) -> str:
         "count": lambda number: f"{number:,}",
         "percent": percent,
         "limits": limits,
+        "short": shortened,
+        "tied": lambda text: text.replace(" %", "\u00a0%"),
     }
     template = environment.get_template("report.html.j2")
     return template.render(

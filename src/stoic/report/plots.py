@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from stoic.estimates import Estimate, Row
-from stoic.report.numbers import aligned, limits, percent
+from stoic.report.text import aligned, limits, percent
 
 __all__ = ["LEVELS", "Line", "Plot", "Scale", "Tick", "level", "plot"]
 
@@ -97,9 +97,20 @@ class Plot:
 
     @property
     def kinds(self) -> str:
-        """The kinds of the intervals, in words."""
-        found = dict.fromkeys(line.estimate.kind for line in self.lines)
-        return " or ".join(kind for kind in found if kind != "census") or "census"
+        """The kinds of the intervals; empty if there is nothing left to cover."""
+        lines = [line for line in self.lines if line.estimate.low < line.estimate.high]
+        return " or ".join(dict.fromkeys(line.estimate.kind for line in lines))
+
+    @property
+    def about(self) -> str:
+        """What the intervals are, in a sentence."""
+        if not self.kinds:
+            return "Every fault was tried, so no interval is left."
+        some = len(self.lines) > sum(
+            line.estimate.low < line.estimate.high for line in self.lines
+        )
+        rest = ", none where every fault was tried" if some else ""
+        return f"Intervals are {self.kinds}{rest}."
 
 
 def plot(named: Iterable[tuple[str, str, str, Row]]) -> Plot:

@@ -75,7 +75,10 @@ def planned(manifest: Manifest) -> int:
 
 def plan_words(manifest: Manifest) -> str:
     """Say how faults were chosen."""
-    return _plan(read_plan(manifest.plan), f"{manifest.space.size:,}")
+    size = f"{manifest.space.size:,}"
+    if manifest.space.fault_model.get("several"):
+        return f"{planned(manifest):,} trials, each with faults drawn anew from {size}"
+    return _plan(read_plan(manifest.plan), size)
 
 
 def _plan(plan: Plan, size: str) -> str:

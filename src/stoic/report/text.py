@@ -1,4 +1,4 @@
-"""Numbers as text: percent, with the digits that their intervals justify."""
+"""Text for people: percent with the digits that intervals justify, short names."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from stoic.estimates import Estimate
 
-__all__ = ["aligned", "limits", "percent", "span"]
+__all__ = ["aligned", "limits", "percent", "shortened", "span"]
 
 # As wide as a digit, and as wide as a point.
 _DIGIT, _POINT = "\u2007", "\u2008"
+_LONGEST = 80
 
 
 def percent(estimate: Estimate) -> str:
@@ -34,7 +35,8 @@ def limits(estimate: Estimate) -> str:
     if estimate.low == estimate.high:
         return "all tried"
     low, high = (
-        f"{100 * limit:.{_places(estimate)}f}" for limit in (estimate.low, estimate.high)
+        f"{100 * limit:.{_places(estimate)}f}"
+        for limit in (estimate.low, estimate.high)
     )
     if estimate.value == 0:
         return f"upper limit {high}"
@@ -56,6 +58,14 @@ def aligned(texts: Sequence[str]) -> list[str]:
         text + _POINT * (tail == 0 < most) + _DIGIT * (most - tail)
         for text, tail in zip(texts, tails, strict=True)
     ]
+
+
+def shortened(text: str) -> str:
+    """Leave out the middle of a very long name."""
+    if len(text) <= _LONGEST:
+        return text
+    half = _LONGEST // 2
+    return f"{text[:half]} … {text[-half:]}"
 
 
 def _places(estimate: Estimate) -> int:

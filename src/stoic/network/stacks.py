@@ -1,0 +1,230 @@
+"""Trials run together: packed into the rows of a batch, or stacked as a larger one."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Generator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stoic.faults.formats import format_of
+from stoic.faults.space import Fault
+from stoic.network.golden import Golden, Selected
+from stoic.network.patch import Changes, Patch, overlaid
+from stoic.network.program import Ref, Step
+from stoic.network.replay import Replay
+from stoic.network.rules import Call, rule_for
+from stoic.network.subject import Answer, Rows
+
+__all__ = ["Stacks", "packs"]
+
+Trials = Sequence[Sequence[Fault]]
+Groups = Generator[list[int], None, list[int]]
+
+# Packs that wait for a trial with an input of their own.
+_OPEN = 16
+# A stack's largest value should stay in the cache.
+_STACK_BYTES = 16 << 20
+_ATEN = torch.ops.aten
+_CONVOLUTIONS = (
+    _ATEN.conv1d.default,
+    _ATEN.conv2d.default,
+    _ATEN.conv3d.default,
+)
+
+
+def packs(trials: Trials, places: list[int]) -> Groups:
+    """Yield groups of trials that hit one input each, no two the same.
+
+    A row of the batch at its own place is computed by the same instructions whatever
+    stands in the other rows, so every bit is that of a run alone.
+
+    Returns:
+        The places of the other trials.
+    """
+    waiting: list[dict[int, int]] = []
+    rest = []
+    for place in places:
+        inputs = {fault.input for fault in trials[place]}
+        input = inputs.pop() if len(inputs) == 1 else None
+        if input is None:
+            rest.append(place)
+            continue
+        pack = next((pack for pack in waiting if input not in pack), None)
+        if pack is None:
+            pack = {}
+            waiting.append(pack)
+        pack[input] = place
+        if len(waiting) > _OPEN:
+            yield list(waiting.pop(0).values())
+    for pack in waiting:
+        yield list(pack.values())
+    return rest
+
+
+class Stacks:
+    """Faults in one row of a weight: the same channel in many versions at once.
+
+    Args:
+        golden: The run whose values are repeated for every fault.
+    """
+
+    def __init__(self, golden: Golden) -> None:
+        self._golden = golden
+        self._selected: dict[int, Selected] = {}
+
+    def groups(self, trials: Trials, places: list[int]) -> Groups:
+        """Yield groups of faults that can be stacked, if there are some that pay.
+
+        Returns:
+            The places of the other trials.
+        """
+        by_row: dict[tuple[str, int], list[int]] = defaultdict(list)
+        rest = []
+        for place in places:
+            row = self._row(trials[place])
+            if row is None:
+                rest.append(place)
+            else:
+                by_row[row].append(place)
+        most = self._most()
+        for members in by_row.values():
+            if len(members) < 2 or most < 2:
+                rest += members
+                continue
+            for start in range(0, len(members), most):
+                yield members[start : start + most]
+        return rest
+
+    def _row(self, faults: Sequence[Fault]) -> tuple[str, int] | None:
+        """Return the value and row that a trial's only fault hits, if it can stack."""
+        if len(faults) != 1 or faults[0].site.kind != "parameter":
+            return None
+        site = faults[0].site
+        if self._reader(site.value) is None or not site.shape[0]:
+            return None
+        return site.value, faults[0].element // (site.elements // site.shape[0])
+
+    def _reader(self, value: str) -> tuple[Step, int] | None:
+        """Return the only step that reads a weight or bias by rows, and where."""
+        readers = self._golden.program.readers.get(value, ())
+        if len(readers) != 1 or len(self._golden.program.origins[value]) > 1:
+            return None
+        step = readers[0]
+        known = step.op in (*_CONVOLUTIONS, _ATEN.linear.default) and not step.kwargs
+        for place in (1, 2):
+            if known and len(step.args) > place and step.args[place] == Ref(value):
+                return step, place
+        return None
+
+    def _most(self) -> int:
+        """Return how many faults a stack may hold: few where values are large."""
+        values = (self._golden(step.name) for step in self._golden.program.steps)
+        largest = max(v.nbytes for v in values if isinstance(v, Tensor))
+        return int(_STACK_BYTES // max(largest, 1))
+
+    def run(self, faults: Sequence[Fault], deadline: float | None) -> Answer:
+        """Run faults of one row as a batch of their own, fault by fault."""
+        found = self._reader(faults[0].site.value)
+        assert found is not None
+        step, place = found
+        count, inputs = len(faults), self._golden.inputs
+        selected = self._select(count)
+        patch = _channel(step, place, faults, self._golden)
+        sizes = patch.piece.reshape(count, -1).abs().amax(1)
+        tame = sizes < torch.finfo(patch.piece.dtype).max ** 0.5
+        # Replaced, so that they harm nobody: they are run alone.
+        patch.piece.reshape(count, -1)[~tame] = 0
+        replay = Replay(_StackStepper(selected), exit_masked=False)
+        outputs = replay({step.name: patch}, deadline=deadline).outputs
+
+        def lookup(name: str) -> Any:
+            return outputs[name] if name in outputs else selected(name)
+
+        rows = Rows(np.arange(count).repeat(inputs), np.tile(np.arange(inputs), count))
+        left = tuple(torch.nonzero(~tame).flatten().tolist())
+        return Answer(self._golden.program.answer(lookup), False, rows, left)
+
+    def _select(self, count: int) -> Selected:
+        """Return the golden values repeated for so many faults."""
+        if count not in self._selected:
+            if len(self._selected) > 1:
+                self._selected.clear()
+            rows = torch.arange(self._golden.inputs).repeat(count)
+            self._selected[count] = Selected(self._golden, rows)
+        return self._selected[count]
+
+
+class _StackStepper:
+    """Run steps on a stack: last bits depend on its size, so nothing is exact."""
+
+    def __init__(self, golden: Selected) -> None:
+        self.golden = golden
+
+    def __call__(self, step: Step, changes: Changes) -> tuple[Any, bool]:
+        rule = rule_for(step)
+        if rule is not None:
+            result = rule(Call(step, changes, self.golden, fast=True))
+            if result is not None:
+                return result, False
+        return step(overlaid(changes, self.golden)), False
+
+
+def _channel(step: Step, place: int, faults: Sequence[Fault], golden: Golden) -> Patch:
+    """Return the channel that the faults touch, once for every fault."""
+    site = faults[0].site
+    inner = site.elements // site.shape[0]
+    row = faults[0].element // inner
+    rows = _versions(faults, golden(site.value).narrow(0, row, 1), row * inner)
+    weight = rows if place == 1 else golden(step.args[1].name).narrow(0, row, 1)
+    bias = _bias(step, golden, row) if place == 1 else rows.reshape(-1)
+    if step.op in _CONVOLUTIONS:
+        return Patch(1, row, _convolved(step, golden, row, weight, bias, len(faults)))
+    value = golden(step.args[0].name)
+    piece = torch.nn.functional.linear(value, weight) + bias
+    piece = piece.movedim(-1, 0).unsqueeze(-1)
+    return Patch(value.dim() - 1, row, piece.reshape(-1, *piece.shape[2:]))
+
+
+def _versions(faults: Sequence[Fault], row: Tensor, first: int) -> Tensor:
+    """Return a row of a tensor once for every fault, with the fault in it."""
+    format = format_of(row.dtype)
+    assert format is not None
+    count = len(faults)
+    words = row.reshape(1, -1).repeat(count, 1).view(format.word)
+    places = torch.tensor([fault.element - first for fault in faults])
+    keep = torch.tensor([_signed(f.corruption.keep, format.width) for f in faults])
+    flip = torch.tensor([_signed(f.corruption.flip, format.width) for f in faults])
+    at = (torch.arange(count), places)
+    words[at] = (words[at] & keep.to(format.word)) ^ flip.to(format.word)
+    versions: Tensor = words.view(row.dtype).reshape(count, *row.shape[1:])
+    return versions
+
+
+def _signed(word: int, width: int) -> int:
+    return word - (1 << width) if word >> (width - 1) else word
+
+
+def _bias(step: Step, golden: Golden, row: int) -> Any:
+    arg = step.args[2] if len(step.args) > 2 else None
+    return golden(arg.name)[row] if isinstance(arg, Ref) else 0
+
+
+def _convolved(
+    step: Step, golden: Golden, row: int, weight: Tensor, bias: Any, count: int
+) -> Tensor:
+    """Return the touched channel for each version of its filter or bias."""
+    value = golden(step.args[0].name)
+    groups = step.args[6] if len(step.args) > 6 else 1
+    if groups > 1:
+        inside = weight.shape[1]
+        filters = golden(step.args[1].name).shape[0] // groups
+        value = value.narrow(1, row // filters * inside, inside)
+    channels = step.op(value, weight, None, *step.args[3:6]).transpose(0, 1)
+    if isinstance(bias, Tensor) and bias.dim():
+        bias = bias.reshape(-1, *[1] * (channels.dim() - 1))
+    channels = (channels + bias).unsqueeze(2)
+    return channels.reshape(count * value.shape[0], 1, *channels.shape[3:])
