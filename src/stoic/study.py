@@ -31,6 +31,7 @@ from stoic.estimates.measured import Measured, open_measured
 from stoic.faults.models import BitFlip, FaultModel
 from stoic.faults.selection import chosen_sites
 from stoic.faults.space import Block, FaultSpace, Scope, fault_space
+from stoic.network.memory import kept_memory
 from stoic.network.prepare import prepare
 from stoic.network.sites import Kind
 from stoic.network.subject import Inputs, Subject
@@ -66,6 +67,9 @@ class Settings:
         limit_s: Seconds that a trial may take for a batch.
         shard: Trials per shard; by the time that they may take, if not given.
         captured: Whether to capture the network if it can be.
+        best: How many of the best classes are kept of each output.
+        memory: Bytes that golden values and trials may add to the process; what does
+            not fit is computed again.
     """
 
     sites: str = "*"
@@ -84,9 +88,11 @@ class Settings:
     limit_s: float = 60.0
     shard: int | None = None
     captured: bool = True
+    best: int = 5
+    memory: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("faults", "batch", "shard"):
+        for name in ("faults", "batch", "shard", "memory"):
             check_count(name, getattr(self, name))
         for kind in self.kinds:
             check_name("kind", kind, get_args(Kind))
@@ -155,7 +161,7 @@ def pvf(
     check_network(network)
     check_inputs(given, labels)
     check_clusters(clusters, given)
-    with untouched(network):
+    with untouched(network), kept_memory():
         chosen = _resumed(chosen, out)
         campaign, sound = _campaign(network, given, labels, chosen, tail, notice)
         manifest = manifest_of(
@@ -204,12 +210,8 @@ def ready(network: nn.Module, inputs: Any) -> Subject:
     check_network(network)
     check_inputs(given, None)
     with untouched(network):
-        return _prepared(network, given, captured=True)
-
-
-def _prepared(network: nn.Module, inputs: Inputs, *, captured: bool) -> Subject:
-    check_runs(network, inputs)
-    return prepare(network, inputs, captured=captured)
+        check_runs(network, given)
+        return prepare(network, given)
 
 
 def as_inputs(inputs: Any) -> Inputs:
@@ -236,7 +238,10 @@ def _campaign(
     tail: Callable[[Any], Any] | None,
     notice: Callable[[str], None] | None,
 ) -> tuple[Campaign, Sound]:
-    subject = _prepared(network, inputs, captured=chosen.captured)
+    check_runs(network, inputs)
+    subject = prepare(
+        network, inputs, captured=chosen.captured, memory_bytes=chosen.memory
+    )
     if subject.reason and notice:
         notice(f"slow path, the network cannot be captured: {subject.reason}")
     space = _space(subject, chosen, inputs.count)
@@ -248,7 +253,8 @@ def _campaign(
     )
     plan = _plan(chosen, strata)
     sound = check_golden(network, bay)
-    bay = replace(bay, judge=sound.judge)
+    best = min(sound.judge.top_k, chosen.best)
+    bay = replace(bay, judge=replace(sound.judge, top_k=best))
     size = chosen.shard or _shard_size(sound.seconds)
     return Campaign(bay, strata, plan, chosen.seed, size, chosen.several), sound
 
@@ -278,8 +284,8 @@ def _strata(space: FaultSpace, by: Strata) -> tuple[tuple[str, FaultSpace], ...]
     if by == "site":
         return tuple(space.split(lambda block: block.site.name).items())
     keys: dict[str, Callable[[Block], str]] = {
-        "bit": lambda block: f"bit {block.bits[0]}",
-        "role": lambda block: block.format.roles[block.bits[0]],
+        "bit": lambda block: f"{block.format.name} bit {block.bits[0]}",
+        "role": lambda b: f"{b.format.name} {b.format.roles[b.bits[0]]}",
         "site-bit": lambda block: f"{block.site.name} bit {block.bits[0]}",
     }
     return tuple(space.by_bit().split(keys[by]).items())

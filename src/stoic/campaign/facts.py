@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
@@ -23,9 +24,6 @@ class CriterionError(ValueError):
     """The criterion failed to judge an output: no fault of the network's."""
 
 
-Column = "np.ndarray[Any, Any]"
-
-
 @dataclass(frozen=True)
 class Facts:
     """One row per row of an output.
@@ -36,9 +34,9 @@ class Facts:
         unsure: Rows on which rounding could have turned the verdict.
     """
 
-    columns: dict[str, np.ndarray[Any, Any]]
-    masked: np.ndarray[Any, Any]
-    unsure: np.ndarray[Any, Any]
+    columns: dict[str, NDArray[Any]]
+    masked: NDArray[Any]
+    unsure: NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -137,9 +135,9 @@ class Judge:
 
 @dataclass(frozen=True)
 class _Moved:
-    differs: np.ndarray[Any, Any]
-    nonfinite: np.ndarray[Any, Any]
-    deviation: np.ndarray[Any, Any]
+    differs: NDArray[Any]
+    nonfinite: NDArray[Any]
+    deviation: NDArray[Any]
 
 
 def compared(golden: Any, faulty: Any, inputs: int) -> _Moved:
@@ -196,9 +194,7 @@ def scores_of(output: Any) -> Tensor:
     return tensors[0]
 
 
-def best_classes(
-    output: Any, top_k: int, inputs: int
-) -> dict[str, np.ndarray[Any, Any]]:
+def best_classes(output: Any, top_k: int, inputs: int) -> dict[str, NDArray[Any]]:
     """Return the best classes and their scores, where the output has classes."""
     if not top_k:
         return {}

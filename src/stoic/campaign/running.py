@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
@@ -31,9 +32,9 @@ class Block:
         columns: The facts.
     """
 
-    trial: np.ndarray[Any, Any]
-    input: np.ndarray[Any, Any]
-    columns: dict[str, np.ndarray[Any, Any]]
+    trial: NDArray[Any]
+    input: NDArray[Any]
+    columns: dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)

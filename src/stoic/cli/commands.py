@@ -15,6 +15,7 @@ import typer
 from stoic.cli.options import (
     AsJson,
     Batch,
+    Best,
     Bits,
     CaseName,
     CriterionText,
@@ -25,6 +26,7 @@ from stoic.cli.options import (
     Faults,
     Inputs,
     Kind,
+    Memory,
     Mode,
     Model,
     ModeOption,
@@ -97,6 +99,8 @@ def pvf(
     device: Device = "cpu",
     time_limit: TimeLimit = 60.0,
     slow_path: SlowPath = False,
+    best: Best = 5,
+    memory: Memory = None,
     verify: Verify = 0,
     out: Out = None,
     fail_above: FailAbove = None,
@@ -125,6 +129,8 @@ def pvf(
             batch=batch,
             limit_s=time_limit,
             captured=not slow_path,
+            best=best,
+            memory=_bytes(memory),
         )
         with progress() as told, _stopping(out):
             measured = _measure(loaded, settings, out, verify, told)
@@ -261,6 +267,20 @@ def _on(case: Case, device: str) -> Case:
     from stoic.cases.case import moved
 
     return case if device == "cpu" else moved(case, device)
+
+
+def _bytes(text: str | None) -> int | None:
+    """Return the number of bytes that a text such as ``500M`` names."""
+    if text is None:
+        return None
+    units = {"K": 10**3, "M": 10**6, "G": 10**9}
+    number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "")
+    try:
+        return int(float(number) * units.get(unit, 1))
+    except ValueError:
+        raise ValueError(
+            f"memory must be bytes such as 500M or 2G, got {text!r}"
+        ) from None
 
 
 def _kinds(text: str) -> tuple[Any, ...]:

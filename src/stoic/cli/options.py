@@ -11,6 +11,7 @@ import typer
 __all__ = [
     "AsJson",
     "Batch",
+    "Best",
     "Bits",
     "CaseName",
     "CriterionText",
@@ -21,6 +22,7 @@ __all__ = [
     "Faults",
     "Inputs",
     "Kind",
+    "Memory",
     "Mode",
     "ModeOption",
     "Model",
@@ -118,6 +120,13 @@ SlowPath = Annotated[
 ]
 Verify = Annotated[
     int, typer.Option(help="Run so many trials again naively; differing fails.")
+]
+Best = Annotated[
+    int, typer.Option(help="Keep so many of the best classes of each output.")
+]
+Memory = Annotated[
+    str | None,
+    typer.Option(help="Memory that trials may add, such as 500M or 2G."),
 ]
 Out = Annotated[Path | None, typer.Option(help="Run folder, made or gone on with.")]
 FailAbove = Annotated[

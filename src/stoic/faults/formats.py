@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 __all__ = [
@@ -104,7 +104,7 @@ def word_of(value: float, format: Format) -> int:
     return read_word(torch.tensor([value], dtype=torch.float64).to(dtype), 0)
 
 
-def flat_words(tensor: Tensor) -> np.ndarray[Any, Any]:
+def flat_words(tensor: Tensor) -> NDArray[Any]:
     """Return all words of a tensor as unsigned integers, in row-major order."""
     format = _FORMATS[tensor.dtype]
     words = tensor.detach().cpu().contiguous().view(format.word).reshape(-1).numpy()

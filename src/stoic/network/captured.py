@@ -8,10 +8,9 @@ from functools import cached_property
 from itertools import chain
 from typing import Any
 
-import numpy as np
-
 from stoic.faults.formats import flat_words
 from stoic.faults.space import Fault
+from stoic.network.budget import Budget
 from stoic.network.exact import ExactStepper
 from stoic.network.fast import FastStepper, TooLargeError
 from stoic.network.golden import Golden
@@ -54,6 +53,7 @@ class CapturedSubject:
     Args:
         fused_attention: Whether the network's own output equals the program's only
             with the fused attention path off.
+        budget: What a bench may add to the memory; without it everything is kept.
         reason: Nothing: this is the quick path.
     """
 
@@ -63,11 +63,14 @@ class CapturedSubject:
     left_out: tuple[LeftOut, ...]
     switches: Switches
     fused_attention: bool = False
+    budget: Budget | None = None
     reason: str | None = None
 
     def bench(self, inputs: Inputs) -> CapturedBench:
         """Run one batch without a fault."""
-        golden = Golden(self.program, inputs.leaves, self.rows)
+        keep = self.budget.kept(inputs.count) if self.budget else None
+        again = self.budget.again_bytes if self.budget else 0
+        golden = Golden(self.program, inputs.leaves, self.rows, keep, again)
         return CapturedBench(golden, self.switches)
 
 
@@ -79,7 +82,7 @@ class CapturedBench:
         self._switches = switches
         self._stepper = ExactStepper(golden, narrow=switches.narrow)
         self._exact = Replay(self._stepper, exit_masked=switches.exit_masked)
-        self._words: dict[str, np.ndarray[Any, Any]] = {}
+        self._words: dict[str, NDArray[Any]] = {}
         self.golden = golden.answer
 
     @property

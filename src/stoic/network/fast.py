@@ -59,7 +59,7 @@ class FastStepper:
         self._exact = exact
         self._sums = sums
         self._laid: Values = {}
-        self._layout = layout or quicker_layout(golden)
+        self._layout = layout or _layout(golden)
         self._folds = find_folds(golden, self._layout) if fold else {}
 
     def __call__(self, step: Step, changes: Changes) -> tuple[Any, bool]:
@@ -126,8 +126,13 @@ def _check_sizes(changes: Changes) -> None:
                 raise TooLargeError
 
 
-def quicker_layout(golden: Golden) -> torch.memory_format:
-    """Return the layout in which the program's convolutions take less time."""
+def _layout(golden: Golden) -> torch.memory_format:
+    """Return the layout in which the program's convolutions take less time.
+
+    Where memory is short there is no room for values in another layout.
+    """
+    if not golden.whole:
+        return torch.contiguous_format
     times = {
         layout: _probe(golden, layout)
         for layout in (torch.contiguous_format, torch.channels_last)

@@ -24,6 +24,7 @@ class Golden:
         rows: Row dimension of every value, if the batch size is free.
         keep: Computed values to hold in memory; the others are computed again from
             them when asked for, with the same bits. Everything by default.
+        again_bytes: How many bytes of those may be held, the latest ones.
     """
 
     def __init__(
@@ -32,11 +33,14 @@ class Golden:
         leaves: Sequence[Any],
         rows: RowDims | None,
         keep: Collection[str] | None = None,
+        again_bytes: int = 0,
     ) -> None:
         self.program = program
         self.rows = rows
         self.inputs = batch_size(leaves)
         self._values: Values = program.given(leaves)
+        self._again: Values = {}
+        self._again_bytes = again_bytes
         self._run(keep)
 
     def _run(self, keep: Collection[str] | None) -> None:
@@ -54,24 +58,37 @@ class Golden:
 
     def __call__(self, name: str) -> Any:
         """Return a value, computing it again if it was not kept."""
-        if name not in self._values:
-            return self.program.by_name[name](self)
-        return self._values[name]
+        if name in self._values:
+            return self._values[name]
+        if name not in self._again:
+            self._hold(name, self.program.by_name[name](self))
+        return self._again[name]
+
+    def _hold(self, name: str, value: Any) -> None:
+        """Hold a value computed again, and let go of the oldest ones for it."""
+        self._again[name] = value
+        while len(self._again) > 1 and self._size_again() > self._again_bytes:
+            del self._again[next(iter(self._again))]
+
+    def _size_again(self) -> int:
+        return sum(getattr(value, "nbytes", 0) for value in self._again.values())
 
     @cached_property
     def rows_apart(self) -> bool:
         """Whether every value is the same for all inputs or has a row for each."""
         if self.rows is None:
             return False
-        return all(
-            self.rows.get(step.name, ODD) != ODD
-            or isinstance(self(step.name), int | float)
-            for step in self.program.steps
-        )
+        odd = (s for s in self.program.steps if self.rows.get(s.name, ODD) == ODD)
+        return all(isinstance(self(step.name), int | float) for step in odd)
 
     def holds(self, name: str) -> bool:
         """Say whether a value is in memory."""
         return name in self._values
+
+    @property
+    def whole(self) -> bool:
+        """Whether every value is in memory."""
+        return all(step.name in self._values for step in self.program.steps)
 
     @property
     def answer(self) -> Any:
@@ -98,6 +115,10 @@ class Selected:
         if name not in self._made:
             self._made[name] = self._make(name)
         return self._made[name]
+
+    def holds(self, name: str) -> bool:
+        """Say whether the rows of a value have been picked already."""
+        return name in self._made
 
     def _make(self, name: str) -> Any:
         dims = self.golden.rows

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from stoic.network.budget import Budget
 from stoic.network.capture import CaptureError, capture
 from stoic.network.captured import CapturedSubject, Switches
 from stoic.network.general import GeneralSubject
@@ -29,6 +31,7 @@ def prepare(
     *,
     switches: Switches | None = None,
     captured: bool = True,
+    memory_bytes: int | None = None,
 ) -> Subject:
     """Return a network ready for trials, captured if it can be.
 
@@ -37,6 +40,7 @@ def prepare(
         inputs: As the campaign will use them.
         switches: Optimisations of the replay.
         captured: Whether to try to capture it at all.
+        memory_bytes: What a bench may add to the memory of the process.
 
     Raises:
         ValueError: Two runs of the network differ.
@@ -53,9 +57,13 @@ def prepare(
         return GeneralSubject.of(network, example, "asked for")
     try:
         program = capture(network, example.args, example.kwargs)
-        return _captured(network, program, example, own, switches or Switches())
+        subject = _captured(network, program, example, own, switches or Switches())
     except CaptureError as error:
         return GeneralSubject.of(network, example, str(error))
+    if memory_bytes is None:
+        return subject
+    golden = Golden(program, example.leaves, subject.rows)
+    return replace(subject, budget=Budget(golden, memory_bytes))
 
 
 def _pair(inputs: Inputs) -> Inputs:

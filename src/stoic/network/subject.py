@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
@@ -82,8 +83,8 @@ class Rows:
         input: Row of the batch that it is run on.
     """
 
-    trial: np.ndarray[Any, Any]
-    input: np.ndarray[Any, Any]
+    trial: NDArray[Any]
+    input: NDArray[Any]
 
     @classmethod
     def of_one(cls, inputs: int) -> Rows:

@@ -11,8 +11,8 @@ from statistics import median
 from stoic.estimates import Row
 from stoic.records import Run, bit_role
 from stoic.report.layers import Layers, rows_by
-from stoic.report.text import span
 from stoic.report.plots import Plot, level, plot
+from stoic.report.text import span
 
 __all__ = ["Band", "Cell", "Format", "Heat", "formats"]
 

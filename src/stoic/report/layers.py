@@ -100,7 +100,7 @@ def _in_runs(labels: Sequence[str], most: int) -> list[str]:
     """Join neighbours, as many at a time as need be."""
     distinct = list(dict.fromkeys(labels))
     length = math.ceil(len(distinct) / most)
-    joined = {}
+    joined: dict[str, str] = {}
     for start in range(0, len(distinct), length):
         part = distinct[start : start + length]
         label = part[0] if len(part) == 1 else f"{part[0]} – {part[-1]}"

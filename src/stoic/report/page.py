@@ -12,9 +12,9 @@ from stoic.report.bits import Format, formats
 from stoic.report.inputs import Ranking, ranked_classes, ranked_inputs
 from stoic.report.layers import Layers, layers_of, rows_by
 from stoic.report.method import Fact, Tallies, method, tallies
-from stoic.report.text import limits, percent, shortened
 from stoic.report.outcomes import Outcomes, outcomes
 from stoic.report.plots import LEVELS, Plot, Scale, level, plot
+from stoic.report.text import limits, percent, shortened
 from stoic.report.words import criterion_words, planned
 
 __all__ = ["write_report"]
@@ -71,7 +71,7 @@ def write_report(run_path: Path | str, out: Path | None = None) -> Path:
             it was, at any moment.
 
     Raises:
-        RunError: It is no run folder, it is damaged, or there is no room for the report.
+        RunError: It is no run folder, it is damaged, or the report finds no room.
         ValueError: The run has no trials yet.
     """
     run = open_run(run_path)

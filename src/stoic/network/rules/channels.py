@@ -39,10 +39,9 @@ def batch_norm(call: Call) -> Patch | None:
 
 def _channel(call: Call, positions: range) -> tuple[int, int] | None:
     """Return the one run of channels that all patches touch."""
-    patches = [(call.patch(0), 1)] + [(call.patch(p), 0) for p in positions]
-    found = [(patch, dim) for patch, dim in patches if patch is not None]
-    places = {(patch.start, patch.length) for patch, _ in found}
-    apart = len(found) == len(call.changes) and all(p.dim == d for p, d in found)
+    patches = call.among([0, *positions])
+    places = {(patch.start, patch.length) for patch in patches.values()}
+    apart = all(patch.dim == int(p == 0) for p, patch in patches.items())
     return places.pop() if apart and len(places) == 1 else None
 
 

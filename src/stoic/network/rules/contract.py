@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from torch import Tensor
 
 from stoic.network.patch import Changed, Changes, Lookup, Patch
-from stoic.network.program import Ref, Step, filled
+from stoic.network.program import Ref, Step, filled, refs
 
 __all__ = ["Call", "Rule"]
 
@@ -46,12 +46,17 @@ class Call:
         change = self.change(position)
         return change if isinstance(change, Patch) else None
 
+    def among(self, positions: Iterable[int]) -> dict[int, Patch]:
+        """Return the patches of some arguments; none if anything else is changed."""
+        found = {p: patch for p in positions if (patch := self.patch(p)) is not None}
+        ours = [self.step.args[position].name for position in found]
+        reads = list(refs((self.step.args, dict(self.step.kwargs))))
+        alone = all(reads.count(name) == ours.count(name) for name in self.changes)
+        return found if alone else {}
+
     def only(self, position: int) -> Patch | None:
         """Return the patch of an argument if nothing else is changed in any place."""
-        patch = self.patch(position)
-        name = getattr(self.step.args[position], "name", None)
-        uses = str(self.step.args).count(f"Ref(name={name!r})")
-        return patch if len(self.changes) == 1 and uses == 1 else None
+        return self.among([position]).get(position)
 
     def result(self) -> Tensor:
         """Return the golden result."""

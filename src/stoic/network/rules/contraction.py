@@ -38,9 +38,9 @@ def convolution(call: Call) -> Changed | None:
 
 def _rows_of_weight(call: Call) -> tuple[int, int] | None:
     """Return the run of output rows that weight and bias patches touch."""
-    patches = [p for p in (call.patch(1), call.patch(2)) if p is not None]
-    places = {(p.start, p.length) for p in patches if p.dim == 0}
-    apart = len(patches) == len(call.changes) and all(p.dim == 0 for p in patches)
+    patches = call.among([1, 2]).values()
+    places = {(patch.start, patch.length) for patch in patches}
+    apart = all(patch.dim == 0 for patch in patches)
     return places.pop() if apart and len(places) == 1 else None
 
 
@@ -103,6 +103,8 @@ def _conv_sum(call: Call, patch: Patch) -> Tensor:
 
 def linear(call: Call) -> Changed | None:
     """Compute the output features of the touched rows, or add a deviation's part."""
+    if call.arg(1).dim() != 2:
+        return None
     if call.change(0) is None:
         place = _rows_of_weight(call)
         if place is None:
@@ -154,7 +156,7 @@ def _columns(call: Call, patch: Patch, a: Tensor, bias: int | None) -> Patch | N
     if bias is None:
         return Patch(dim, patch.start, call.step.op(a, patch.piece))
     shift = call.arg(bias)
-    if shift.shape[-1] != 1:
+    if shift.dim() and shift.shape[-1] != 1:
         shift = shift.narrow(shift.dim() - 1, patch.start, patch.length)
     return Patch(dim, patch.start, call.step.op(shift, a, patch.piece))
 
@@ -180,10 +182,9 @@ def embedding(call: Call) -> Changed | None:
 
 def attention(call: Call) -> Changed | None:
     """Attend in the touched heads alone."""
-    touched = [call.patch(position) for position in range(3)]
-    patches = [patch for patch in touched if patch is not None]
-    places = {(patch.dim, patch.start, patch.length) for patch in patches}
-    if len(patches) != len(call.changes) or len(places) != 1:
+    patches = call.among(range(3))
+    places = {(patch.dim, patch.start, patch.length) for patch in patches.values()}
+    if len(places) != 1:
         return None
     ((dim, start, length),) = places
     shapes = {tuple(call.arg(position).shape[:-2]) for position in range(3)}
@@ -193,8 +194,10 @@ def attention(call: Call) -> Changed | None:
     if mask is not None and mask.dim() > 2 and mask.shape[-3] != 1:
         return None
     parts = [
-        patch.piece if patch else call.arg(position).narrow(1, start, length)
-        for position, patch in enumerate(touched)
+        patches[position].piece
+        if position in patches
+        else call.arg(position).narrow(1, start, length)
+        for position in range(3)
     ]
     rest = [call.arg(position) for position in range(3, len(call.step.args))]
     return Patch(1, start, call.step.op(*parts, *rest, **dict(call.step.kwargs)))

@@ -93,6 +93,20 @@ def unsqueeze(call: Call) -> Patch | None:
     )
 
 
+def squeeze(call: Call) -> Patch | None:
+    """Drop those of the named dimensions that have size 1."""
+    patch = call.only(0)
+    if patch is None:
+        return None
+    named = call.arg(1)
+    dims = patch.piece.dim()
+    dropped = {d % dims for d in (named if isinstance(named, list) else [named])}
+    if patch.dim in dropped:
+        return None
+    before = sum(d < patch.dim and patch.piece.shape[d] == 1 for d in dropped)
+    return Patch(patch.dim - before, patch.start, call.again(0, patch.piece))
+
+
 def cat(call: Call) -> Patch | None:
     """Place the patch of one part at its offset, or patch all parts alike."""
     if len(call.changes) != 1:
@@ -100,6 +114,9 @@ def cat(call: Call) -> Patch | None:
     parts, names = call.arg(0), [ref.name for ref in call.step.args[0]]
     ((name, patch),) = call.changes.items()
     if not isinstance(patch, Patch) or names.count(name) != 1:
+        return None
+    # An empty vector may stand among parts of any shape.
+    if any(part.dim() != patch.piece.dim() for part in parts):
         return None
     dim = call.arg(1, 0) % patch.piece.dim()
     if dim == patch.dim:
@@ -173,8 +190,8 @@ RULES: dict[Any, Rule] = {
     _ATEN.expand.default: expand,
     _ATEN.select.int: along(1),
     _ATEN.slice.Tensor: along(1),
-    _ATEN.squeeze.dim: along(1),
-    _ATEN.squeeze.dims: along(1),
+    _ATEN.squeeze.dim: squeeze,
+    _ATEN.squeeze.dims: squeeze,
     _ATEN.mean.dim: along(1),
     _ATEN.sum.dim_IntList: along(1),
     _ATEN.amax.default: along(1),

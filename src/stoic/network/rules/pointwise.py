@@ -69,7 +69,13 @@ _OPERATORS = (
 
 def _overloads(names: list[str]) -> list[Any]:
     packets = [getattr(_ATEN, name) for name in names if hasattr(_ATEN, name)]
-    return [getattr(p, overload) for p in packets for overload in p.overloads()]
+    found = [getattr(p, overload) for p in packets for overload in p.overloads()]
+    return [op for op in found if _gives_one_tensor(op)]
+
+
+def _gives_one_tensor(op: Any) -> bool:
+    """Tell ``where(condition, a, b)`` from ``where(condition)``, which gives places."""
+    return [str(result.type) for result in op._schema.returns] == ["Tensor"]
 
 
 RULES: dict[Any, Rule] = {op: pointwise for op in _overloads(_OPERATORS)}
