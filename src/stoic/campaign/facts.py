@@ -155,12 +155,20 @@ def compared(golden: Any, faulty: Any, inputs: int) -> _Moved:
             continue
         a, b = (_rowed(t, inputs) for t in (a, b))
         differs |= (_words(a) != _words(b)).any(1).cpu().numpy()
-        if a.is_floating_point():
-            nonfinite += (~b.isfinite() & a.isfinite()).sum(1).cpu().numpy()
-        gap = (b.double() - a.double()).abs()
-        gap = torch.where(gap.isfinite(), gap, 0.0).amax(1)
-        deviation = np.maximum(deviation, gap.float().cpu().numpy())
+        gap, broken = _gap(a, b)
+        deviation = np.maximum(deviation, gap.cpu().numpy())
+        nonfinite += broken.cpu().numpy()
     return _Moved(differs, nonfinite, deviation)
+
+
+def _gap(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the largest finite difference of each row, and how many values broke."""
+    gap = (b.double() - a.double()).abs()
+    largest = gap.amax(1)
+    if bool(largest.isfinite().all()):
+        return largest.float(), torch.zeros(len(a), dtype=torch.int64)
+    broken = (~b.isfinite() & a.isfinite()).sum(1)
+    return torch.where(gap.isfinite(), gap, 0.0).amax(1).float(), broken
 
 
 def _rowed(tensor: Tensor, inputs: int) -> Tensor:

@@ -75,7 +75,8 @@ class BitFlip:
         self, number: int, format: Format, bits: Sequence[int]
     ) -> Corruption:
         """Invert the chosen bit of that rank."""
-        return _flip(format, [bits[number]])
+        bit = bits[number]
+        return Corruption(_ones(format), 1 << bit, bit)
 
     def as_record(self) -> dict[str, Any]:
         """Name the model."""

@@ -8,6 +8,8 @@ from functools import cached_property
 from itertools import chain
 from typing import Any
 
+from numpy.typing import NDArray
+
 from stoic.faults.formats import flat_words
 from stoic.faults.space import Fault
 from stoic.network.budget import Budget

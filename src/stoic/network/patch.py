@@ -15,6 +15,7 @@ __all__ = [
     "Lookup",
     "Patch",
     "agrees",
+    "laid_as",
     "overlaid",
     "same_words",
     "whole",
@@ -60,10 +61,43 @@ def whole(changed: Changed, golden: Tensor) -> Tensor:
     """Return the changed value as one tensor, laid out as the golden one is."""
     if not isinstance(changed, Patch):
         return changed
-    full = golden.clone(memory_format=torch.preserve_format)
-    changed.of(full).copy_(changed.piece)
+    full = laid_as(golden, golden)
+    if not all(_alike_along(dim, changed) for dim in _shared(full)):
+        full = full.contiguous()
+    changed.of(_apart(full, full)).copy_(_apart(changed.piece, full))
     # Products choose their kernel by it, even where no gradient is computed.
     return full.requires_grad_(golden.requires_grad)
+
+
+def laid_as(values: Tensor, like: Tensor) -> Tensor:
+    """Return a copy of values in the strides of a tensor of their shape.
+
+    Kernels choose their instructions by strides, so gaps between words, and words that
+    several indices share, are kept too. Views that overlap otherwise carry no patch.
+    """
+    apart = _apart(values, like)
+    copy = torch.empty_strided(
+        apart.shape, like.stride(), dtype=values.dtype, device=values.device
+    )
+    return copy.copy_(apart).expand(like.shape)
+
+
+def _apart(values: Tensor, like: Tensor) -> Tensor:
+    """Return values once for all indices that share a word in an expanded tensor."""
+    for dim in _shared(like):
+        values = values.narrow(dim, 0, 1)
+    return values
+
+
+def _alike_along(dim: int, patch: Patch) -> bool:
+    """Say whether a patch fits a value whose indices of a dimension share words."""
+    one = patch.piece.narrow(dim, 0, 1)
+    return dim != patch.dim and same_words(patch.piece, one.expand_as(patch.piece))
+
+
+def _shared(tensor: Tensor) -> list[int]:
+    sizes = enumerate(tensor.shape)
+    return [dim for dim, size in sizes if size > 1 and tensor.stride(dim) == 0]
 
 
 def widened(patch: Patch, width: int, golden: Tensor) -> Patch:

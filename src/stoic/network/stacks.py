@@ -75,6 +75,7 @@ class Stacks:
     def __init__(self, golden: Golden) -> None:
         self._golden = golden
         self._selected: dict[int, Selected] = {}
+        self._readers: dict[str, tuple[Step, int] | None] = {}
 
     def groups(self, trials: Trials, places: list[int]) -> Groups:
         """Yield groups of faults that can be stacked, if there are some that pay.
@@ -110,6 +111,11 @@ class Stacks:
 
     def _reader(self, value: str) -> tuple[Step, int] | None:
         """Return the only step that reads a weight or bias by rows, and where."""
+        if value not in self._readers:
+            self._readers[value] = self._find_reader(value)
+        return self._readers[value]
+
+    def _find_reader(self, value: str) -> tuple[Step, int] | None:
         readers = self._golden.program.readers.get(value, ())
         if len(readers) != 1 or len(self._golden.program.origins[value]) > 1:
             return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -39,7 +40,7 @@ class Inputs:
         """Tensors and plain values, in the order of the program's inputs."""
         return pytree.tree_leaves((self.args, dict(self.kwargs)))
 
-    @property
+    @cached_property
     def count(self) -> int:
         """Number of inputs."""
         return next(int(t.shape[0]) for t in self.leaves if _has_rows(t))

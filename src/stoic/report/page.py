@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stoic.estimates import Row, pvf, summary
 from stoic.records import Manifest, Run, open_run
@@ -16,6 +17,9 @@ from stoic.report.outcomes import Outcomes, outcomes
 from stoic.report.plots import LEVELS, Plot, Scale, level, plot
 from stoic.report.text import limits, percent, shortened
 from stoic.report.words import criterion_words, planned
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 __all__ = ["write_report"]
 
@@ -139,6 +143,14 @@ def _formats(run: Run, layers: Layers) -> tuple[Format, ...]:
         return ()
 
 
+def _breakable(text: str) -> Markup:
+    """Let a dotted name break where a reader would break it."""
+    from markupsafe import Markup
+
+    # Joining escapes every part.
+    return Markup(".<wbr>").join(text.split("."))
+
+
 def _page(contents: _Contents) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -155,6 +167,7 @@ def _page(contents: _Contents) -> str:
         "percent": percent,
         "limits": limits,
         "short": shortened,
+        "breakable": _breakable,
         "tied": lambda text: text.replace(" %", "\u00a0%"),
     }
     template = environment.get_template("report.html.j2")
