@@ -26,17 +26,20 @@ from stoic.campaign.facts import Judge
 from stoic.campaign.record import manifest_of, recorded
 from stoic.campaign.trials import Bay
 from stoic.campaign.untouched import untouched
+from stoic.campaign.verify import verify_run
+from stoic.cases.case import Case
 from stoic.criteria import Criterion, named_criterion
 from stoic.estimates.measured import Measured, open_measured
 from stoic.faults.models import BitFlip, FaultModel
 from stoic.faults.selection import chosen_sites
 from stoic.faults.space import Block, FaultSpace, Scope, fault_space
+from stoic.network.deployed import as_deployed
 from stoic.network.memory import kept_memory
 from stoic.network.prepare import prepare
 from stoic.network.sites import Kind
 from stoic.network.subject import Inputs, Subject
 from stoic.plans import Exhaustive, Plan, Stratified, Uniform
-from stoic.records import read_manifest
+from stoic.records import Manifest, read_manifest
 
 __all__ = ["Measured", "Progress", "Settings", "open_measured", "pvf", "ready"]
 
@@ -67,6 +70,8 @@ class Settings:
         limit_s: Seconds that a trial may take for a batch.
         shard: Trials per shard; by the time that they may take, if not given.
         captured: Whether to capture the network if it can be.
+        as_deployed: Whether to fold batch norms into the weights before faults are
+            drawn; the network that was given stays as it is.
         best: How many of the best classes are kept of each output.
         memory: Bytes that golden values and trials may add to the process; what does
             not fit is computed again.
@@ -88,6 +93,7 @@ class Settings:
     limit_s: float = 60.0
     shard: int | None = None
     captured: bool = True
+    as_deployed: bool = False
     best: int = 5
     memory: int | None = None
 
@@ -153,29 +159,21 @@ def pvf(
     References:
         PVF: arXiv 2405.01741, section 3.
     """
-    from stoic.campaign.verify import verify_run
-
     chosen = replace(settings or Settings(), **changes)
     check_count("verify", verify, 0)
     given = as_inputs(inputs)
     check_network(network)
     check_inputs(given, labels)
     check_clusters(clusters, given)
+    name = name or type(network).__name__
+    if chosen.as_deployed:
+        network, name = as_deployed(network, given), f"{name} as deployed"
+    case = Case(name, network, inputs, labels, classes, clusters, tail)
     with untouched(network), kept_memory():
-        chosen = _resumed(chosen, out)
-        campaign, sound = _campaign(network, given, labels, chosen, tail, notice)
-        manifest = manifest_of(
-            campaign,
-            network,
-            name=name or type(network).__name__,
-            classes=classes,
-            clustered=clusters is not None,
-            bits=chosen.bits,
-            scope=chosen.scope,
-            command=command or [Path(sys.argv[0]).name, *sys.argv[1:]],
-            golden=sound.fingerprint,
-        )
         path = Path(out) if out else Path(tempfile.mkdtemp(prefix="stoic-"))
+        chosen = _resumed(chosen, path)
+        campaign, sound = _campaign(case, given, chosen, notice)
+        manifest = _manifest(campaign, sound, case, chosen, command)
         ticker = _Ticker(campaign, progress)
         for done in recorded(
             campaign, manifest, path, clusters=clusters, tick=ticker.tick
@@ -186,14 +184,34 @@ def pvf(
     return open_measured(path)
 
 
-def _resumed(chosen: Settings, out: Path | str | None) -> Settings:
+def _manifest(
+    campaign: Campaign,
+    sound: Sound,
+    case: Case,
+    chosen: Settings,
+    command: list[str] | None,
+) -> Manifest:
+    return manifest_of(
+        campaign,
+        case.network,
+        name=case.name,
+        classes=case.classes,
+        clustered=case.clusters is not None,
+        bits=chosen.bits,
+        scope=chosen.scope,
+        command=command or [Path(sys.argv[0]).name, *sys.argv[1:]],
+        golden=sound.fingerprint,
+    )
+
+
+def _resumed(chosen: Settings, path: Path) -> Settings:
     """Return the settings with the shards of a run that is gone on with.
 
     Their size follows from a time that was measured: another one would do as well.
     """
-    if chosen.shard or not out or not (Path(out) / "manifest.json").exists():
+    if chosen.shard or not (path / "manifest.json").exists():
         return chosen
-    return replace(chosen, shard=read_manifest(Path(out)).engine.get("shard"))
+    return replace(chosen, shard=read_manifest(path).engine.get("shard"))
 
 
 def ready(network: nn.Module, inputs: Any) -> Subject:
@@ -231,28 +249,29 @@ def as_inputs(inputs: Any) -> Inputs:
 
 
 def _campaign(
-    network: nn.Module,
+    case: Case,
     inputs: Inputs,
-    labels: Tensor | None,
     chosen: Settings,
-    tail: Callable[[Any], Any] | None,
     notice: Callable[[str], None] | None,
 ) -> tuple[Campaign, Sound]:
-    check_runs(network, inputs)
+    check_runs(case.network, inputs)
     subject = prepare(
-        network, inputs, captured=chosen.captured, memory_bytes=chosen.memory
+        case.network, inputs, captured=chosen.captured, memory_bytes=chosen.memory
     )
     if subject.reason and notice:
         notice(f"slow path, the network cannot be captured: {subject.reason}")
-    space = _space(subject, chosen, inputs.count)
-    strata = _strata(space, chosen.strata)
-    judge = _judge(chosen, tail)
-    batch = chosen.batch or min(inputs.count, 64)
+    strata = _strata(_space(subject, chosen, inputs.count), chosen.strata)
     bay = Bay(
-        subject, inputs, labels, batch, judge, chosen.mode == "fast", chosen.limit_s
+        subject,
+        inputs,
+        case.labels,
+        chosen.batch or min(inputs.count, 64),
+        _judge(chosen, case.tail),
+        chosen.mode == "fast",
+        chosen.limit_s,
     )
     plan = _plan(chosen, strata)
-    sound = check_golden(network, bay)
+    sound = check_golden(case.network, bay)
     best = min(sound.judge.top_k, chosen.best)
     bay = replace(bay, judge=replace(sound.judge, top_k=best))
     size = chosen.shard or _shard_size(sound.seconds)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from stoic.cli.options import (
+    AsDeployed,
     AsJson,
     Batch,
     Best,
@@ -99,6 +100,7 @@ def pvf(
     device: Device = "cpu",
     time_limit: TimeLimit = 60.0,
     slow_path: SlowPath = False,
+    as_deployed: AsDeployed = False,
     best: Best = 5,
     memory: Memory = None,
     verify: Verify = 0,
@@ -129,14 +131,13 @@ def pvf(
             batch=batch,
             limit_s=time_limit,
             captured=not slow_path,
+            as_deployed=as_deployed,
             best=best,
             memory=_bytes(memory),
         )
         with progress() as told, _stopping(out):
             measured = _measure(loaded, settings, out, verify, told)
-    print_measured(measured, as_json=as_json)
-    chat(f"report: {_report(measured.path)}")
-    raise typer.Exit(_verdict(measured, fail_above))
+    _finish(measured, fail_above, as_json=as_json)
 
 
 @app.command()
@@ -267,6 +268,13 @@ def _on(case: Case, device: str) -> Case:
     from stoic.cases.case import moved
 
     return case if device == "cpu" else moved(case, device)
+
+
+def _finish(measured: Measured, limit: float | None, *, as_json: bool) -> NoReturn:
+    """Print the answers, write the report, and exit with what the limit says."""
+    print_measured(measured, as_json=as_json)
+    chat(f"report: {_report(measured.path)}")
+    raise typer.Exit(_verdict(measured, limit))
 
 
 def _bytes(text: str | None) -> int | None:

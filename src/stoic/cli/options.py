@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 __all__ = [
+    "AsDeployed",
     "AsJson",
     "Batch",
     "Best",
@@ -117,6 +118,9 @@ TimeLimit = Annotated[
 ]
 SlowPath = Annotated[
     bool, typer.Option("--slow-path", help="Do not capture the network.")
+]
+AsDeployed = Annotated[
+    bool, typer.Option("--as-deployed", help="Fold batch norms into weights first.")
 ]
 Verify = Annotated[
     int, typer.Option(help="Run so many trials again naively; differing fails.")

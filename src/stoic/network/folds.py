@@ -12,7 +12,7 @@ from stoic.network.golden import Golden
 from stoic.network.program import First, Program, Ref, Step
 from stoic.network.rules.channels import BATCH_NORM
 
-__all__ = ["Fold", "find_folds"]
+__all__ = ["Fold", "find_folds", "only_norm"]
 
 _CONVOLUTIONS = (
     torch.ops.aten.conv1d.default,
@@ -66,14 +66,15 @@ def find_folds(golden: Golden, layout: torch.memory_format) -> dict[str, Fold]:
     """Return the folds of a program, by the names of both of their values."""
     folds: dict[str, Fold] = {}
     for step in golden.program.steps:
-        norm = _only_norm(golden.program, step)
+        norm = only_norm(golden.program, step)
         if norm is not None and step.op in _CONVOLUTIONS and not step.kwargs:
             fold = _folded(step, norm, golden, layout)
             folds[step.name] = folds[norm.name] = fold
     return folds
 
 
-def _only_norm(program: Program, step: Step) -> Step | None:
+def only_norm(program: Program, step: Step) -> Step | None:
+    """Return the batch norm that alone reads a step's value, if one does."""
     readers = program.readers.get(step.name, ())
     if len(readers) != 1 or step.name in program.output_names:
         return None

@@ -21,7 +21,7 @@ from stoic.network.program import Program
 from stoic.network.rows import halves_test
 from stoic.network.subject import Inputs, Subject, same_leaves
 
-__all__ = ["attention_by_parts", "prepare"]
+__all__ = ["attention_by_parts", "example_pair", "prepare"]
 
 
 @torch.inference_mode()
@@ -45,7 +45,7 @@ def prepare(
     Raises:
         ValueError: Two runs of the network differ.
     """
-    example = _pair(inputs)
+    example = example_pair(inputs)
     own = network(*example.args, **example.kwargs)
     again = network(*example.args, **example.kwargs)
     if not same_leaves(own, again):
@@ -66,7 +66,7 @@ def prepare(
     return replace(subject, budget=Budget(golden, memory_bytes))
 
 
-def _pair(inputs: Inputs) -> Inputs:
+def example_pair(inputs: Inputs) -> Inputs:
     """Return two inputs: an example of a single row would fix the batch size."""
     if inputs.count >= 2:
         return inputs.rows(0, 2)

@@ -83,7 +83,7 @@ def _places(changes: Changes, golden: Lookup) -> Iterator[Changes]:
 
 
 def _cut(change: Changed, value: Tensor) -> Changed:
-    """Return a value or the slice of it that a patch replaces, in the patch's strides."""
+    """Return a value, or the slice of it that a patch replaces, in its strides."""
     if not isinstance(change, Patch):
         return value
     return change.with_piece(laid_as(change.of(value), change.piece))

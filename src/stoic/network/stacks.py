@@ -229,7 +229,8 @@ def _convolved(
         inside = weight.shape[1]
         filters = golden(step.args[1].name).shape[0] // groups
         value = value.narrow(1, row // filters * inside, inside)
-    channels = step.op(value, weight, None, *step.args[3:6]).transpose(0, 1)
+    found: Tensor = step.op(value, weight, None, *step.args[3:6])
+    channels = found.transpose(0, 1)
     if isinstance(bias, Tensor) and bias.dim():
         bias = bias.reshape(-1, *[1] * (channels.dim() - 1))
     channels = (channels + bias).unsqueeze(2)

@@ -1,0 +1,89 @@
+"""A report in a real browser: no error, no request, nothing wider than the window."""
+
+import html
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from made_runs import MadeTrial, a_manifest, a_site, make_run
+from stoic.report import write_report
+
+NAME = f"{'long' * 9}.<script>alert(1)</script>&\"'"
+MEASURE = """<script>
+const found = [];
+addEventListener("error", (event) => found.push(event.message));
+addEventListener("securitypolicyviolation", (event) => found.push(event.blockedURI));
+addEventListener("load", () => {
+  document.querySelectorAll("details").forEach((part) => { part.open = true; });
+  const asked = performance.getEntriesByType("resource").map((entry) => entry.name);
+  parent.document.title = JSON.stringify({
+    found: found.concat(asked),
+    inner: innerWidth,
+    page: document.documentElement.scrollWidth,
+  });
+});
+</script></head>"""
+QUIET = (
+    "--headless --no-sandbox --disable-gpu --disable-background-networking "
+    "--disable-component-update --disable-sync --no-first-run --enable-logging=stderr"
+).split()
+
+
+@pytest.fixture
+def browser() -> str:
+    for name in ("chromium", "chromium-browser", "google-chrome", "chrome"):
+        if found := shutil.which(name):
+            return found
+    if os.environ.get("CI") == "true":
+        pytest.fail("Chromium must be installed on CI, got none on the PATH")
+    pytest.skip("no Chromium on the PATH: apt-get install chromium")
+
+
+def opened(browser: str, page: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Open a page in a browser that is new and alone; return its DOM and its log."""
+    command = [
+        browser,
+        *QUIET,
+        f"--user-data-dir={folder}",
+        "--dump-dom",
+        page.as_uri(),
+    ]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=True, timeout=120
+    )
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [390, 1440])
+def test_a_browser_shows_it_without_error_request_or_overflow(
+    browser: str, width: int, tmp_path: Path
+) -> None:
+    sites = [a_site(f"{NAME}.{i}.weight", 4, order=i) for i in range(9)]
+    manifest = a_manifest(
+        sites, plan={"name": "uniform", "trials": 99, "replacement": False}
+    )
+    trials = [MadeTrial(s.name, 0, b, failed=[0]) for s in sites for b in range(11)]
+    path = write_report(make_run(tmp_path / "run", manifest, trials).path)
+    # A window may not be as narrow as a phone; a frame may. It may run our script.
+    source = path.read_text(encoding="utf-8").replace("</head>", MEASURE)
+    policy = "default-src 'none'"
+    source = source.replace(policy, f"{policy}; script-src 'unsafe-inline'")
+    framed = tmp_path / "framed.html"
+    frame = f'<iframe width="{width}" height="900" frameborder="0" srcdoc="'
+    framed.write_text(f'{frame}{html.escape(source)}"></iframe>', encoding="utf-8")
+
+    plain = opened(browser, path, tmp_path / "plain")
+    shown = opened(browser, framed, tmp_path / "shown")
+
+    assert "CONSOLE" not in plain.stderr
+    title = re.search(r"<title>(.*?)</title>", shown.stdout)
+    assert title, shown.stderr
+    measured = json.loads(html.unescape(title[1]))
+    assert measured["found"] == []
+    assert measured["inner"] == width
+    assert measured["page"] <= width
