@@ -166,22 +166,33 @@ def pvf(
     check_inputs(given, labels)
     check_clusters(clusters, given)
     name = name or type(network).__name__
-    if chosen.as_deployed:
-        network, name = as_deployed(network, given), f"{name} as deployed"
     case = Case(name, network, inputs, labels, classes, clusters, tail)
-    with untouched(network), kept_memory():
-        path = Path(out) if out else Path(tempfile.mkdtemp(prefix="stoic-"))
-        chosen = _resumed(chosen, path)
+    case = _deployed(case, given) if chosen.as_deployed else case
+    path = Path(out) if out else Path(tempfile.mkdtemp(prefix="stoic-"))
+    chosen = _resumed(chosen, path)
+    with untouched(case.network), kept_memory():
         campaign, sound = _campaign(case, given, chosen, notice)
         manifest = _manifest(campaign, sound, case, chosen, command)
-        ticker = _Ticker(campaign, progress)
-        for done in recorded(
-            campaign, manifest, path, clusters=clusters, tick=ticker.tick
-        ):
-            ticker.set(done)
-        if verify:
-            verify_run(campaign, network, path, verify)
+        _run(campaign, manifest, path, clusters, progress)
+        verify_run(campaign, case.network, path, verify)
     return open_measured(path)
+
+
+def _deployed(case: Case, inputs: Inputs) -> Case:
+    network = as_deployed(case.network, inputs)
+    return replace(case, name=f"{case.name} as deployed", network=network)
+
+
+def _run(
+    campaign: Campaign,
+    manifest: Manifest,
+    path: Path,
+    clusters: Tensor | None,
+    progress: Progress | None,
+) -> None:
+    ticker = _Ticker(campaign, progress)
+    for done in recorded(campaign, manifest, path, clusters=clusters, tick=ticker.tick):
+        ticker.set(done)
 
 
 def _manifest(

@@ -49,6 +49,8 @@ def verify_run(
     Raises:
         VerifyError: Naming the first trial that differs, and how.
     """
+    if not count:
+        return 0
     trials = _some(list(campaign.trials()), count, campaign.seed)
     bay = replace(
         campaign.bay, subject=NaiveSubject(network, campaign.bay.subject), fast=False

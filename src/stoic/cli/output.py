@@ -27,7 +27,8 @@ def print_measured(measured: Measured, *, as_json: bool) -> None:
         return
     print(measured.summary)
     print()
-    print(aligned([_line(row) for row in measured.outcomes()]))
+    rows = (*measured.outcomes(), *measured.changed())
+    print(aligned([_line(row) for row in rows]))
     if measured.run.manifest.space.fault_model.get("several") is None:
         print()
         print(aligned([_line(row) for row in measured.worst(10)]))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stoic.estimates.changed import changed_share
 from stoic.estimates.estimate import Estimate, Verdict, verdict
 from stoic.estimates.outcomes import outcome_shares
 from stoic.estimates.summary import summary
@@ -44,6 +45,10 @@ class Measured:
         """Return the share of every outcome."""
         return outcome_shares(self.run)
 
+    def changed(self) -> tuple[Row, ...]:
+        """Return the share of faults that change their word, where some may not."""
+        return changed_share(self.run)
+
     def verdict(self, limit: float) -> Verdict:
         """Say whether the vulnerability is shown to be below or above a limit."""
         return verdict(pvf(self.run, confidence=0.90)[0].estimate, limit)
@@ -57,6 +62,7 @@ class Measured:
             "run": str(self.path),
             "pvf": vars(self.pvf),
             "outcomes": [_plain(row) for row in self.outcomes()],
+            "changed": [_plain(row) for row in self.changed()],
             **{by: [_plain(row) for row in rows] for by, rows in tables.items()},
         }
 

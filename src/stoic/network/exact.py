@@ -81,7 +81,8 @@ class ExactStepper:
 def _shape(step: Step, changes: Changes) -> tuple[Any, ...]:
     def of(change: Changed) -> tuple[Any, ...]:
         if isinstance(change, Patch):
-            return ("slice", change.dim, change.length, change.piece.stride())
+            phase = change.start % change.length
+            return ("slice", change.dim, change.length, phase, change.piece.stride())
         return ("whole",)
 
     return (step.name, *((name, *of(change)) for name, change in changes.items()))

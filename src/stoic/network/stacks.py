@@ -233,5 +233,5 @@ def _convolved(
     channels = found.transpose(0, 1)
     if isinstance(bias, Tensor) and bias.dim():
         bias = bias.reshape(-1, *[1] * (channels.dim() - 1))
-    channels = (channels + bias).unsqueeze(2)
-    return channels.reshape(count * value.shape[0], 1, *channels.shape[3:])
+    shifted: Tensor = (channels + bias).unsqueeze(2)
+    return shifted.reshape(count * value.shape[0], 1, *shifted.shape[3:])

@@ -1,0 +1,36 @@
+"""How many faults change their word at all: a stuck bit may be what it was."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from stoic.estimates.draws import samples_of
+from stoic.estimates.facts import read_facts
+from stoic.estimates.mean import estimate_mean
+from stoic.estimates.population import group_sizes
+from stoic.estimates.tables import Row
+from stoic.records import Run
+
+__all__ = ["changed_share"]
+
+_MAY_KEEP = ("stuck-at", "set", "random-word")
+
+
+def changed_share(run: Run, *, confidence: float = 0.95) -> tuple[Row, ...]:
+    """Estimate the share of faults that leave another word than they found.
+
+    A fault in a value of every input is told by the first of them. There is no row for
+    flips, which always change the word.
+    """
+    if run.manifest.space.fault_model.get("name") not in _MAY_KEEP:
+        return ()
+    with run.connection() as connection:
+        facts = read_facts(connection, "o.failed")
+        changed = connection.execute(
+            "SELECT DISTINCT trial FROM faults WHERE old <> new"
+        ).fetchnumpy()["trial"]
+    share = np.isin(facts.trial, changed).astype(float)
+    faults = group_sizes(run.manifest, ["network"])[(run.manifest.network.name,)]
+    samples = samples_of(run.manifest, faults, facts.stratum, share, share, coins=True)
+    estimate = estimate_mean(samples, confidence=confidence, about="words")
+    return (Row(("changes the word",), estimate, faults.total(), len(facts.trial)),)
