@@ -134,10 +134,8 @@ def pvf(
 ) -> Measured:
     """Measure how likely a fault makes a network wrong on these inputs.
 
-    The network is left bit for bit as it was.
-
     Args:
-        network: In evaluation mode.
+        network: In evaluation mode; left bit for bit as it was.
         inputs: A tensor, a tuple of positional or a dictionary of keyword inputs; each
             tensor has one row per input.
         labels: The right class of each input.
@@ -150,7 +148,7 @@ def pvf(
         command: What made the run, for its manifest.
         verify: How many trials to run again naively, failing on any difference.
         progress: Told how far the campaign is.
-        notice: Told, in a line each, what a user should know.
+        notice: Told what a user should know.
         **changes: Fields of the settings, such as ``faults=2000``.
 
     Raises:
@@ -167,7 +165,8 @@ def pvf(
     check_clusters(clusters, given)
     name = name or type(network).__name__
     case = Case(name, network, inputs, labels, classes, clusters, tail)
-    case = _deployed(case, given) if chosen.as_deployed else case
+    if chosen.as_deployed:
+        case = _deployed(case, given)
     path = Path(out) if out else Path(tempfile.mkdtemp(prefix="stoic-"))
     chosen = _resumed(chosen, path)
     with untouched(case.network), kept_memory():

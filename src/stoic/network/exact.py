@@ -8,7 +8,7 @@ from stoic.network.golden import Golden
 from stoic.network.patch import Changed, Changes, Patch, overlaid, widened
 from stoic.network.program import Step
 from stoic.network.proof import holds_at_place, holds_on_noise
-from stoic.network.rules import Call, Rule, rule_for
+from stoic.network.rules import Call, Rule, layout, rule_for
 
 __all__ = ["ExactStepper"]
 
@@ -44,6 +44,8 @@ class ExactStepper:
         patched = any(isinstance(change, Patch) for change in changes.values())
         if rule is None or not patched:
             return None
+        if step.op in layout.MOVES:
+            return rule(Call(step, changes, self.golden, fast=False))
         kind = (step.name, *changes)
         first = self._widths.get(kind, 0)
         for number, width in enumerate(_WIDTHS[first:], first):

@@ -1,4 +1,4 @@
-"""Operators that only rearrange: a patch moves with its dimension."""
+"""Operators that rearrange, or reduce along other dimensions than the patch's own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stoic.network.patch import Changed, Patch
 from stoic.network.program import as_reshape
 from stoic.network.rules.contract import Call, Rule
 
-__all__ = ["RULES"]
+__all__ = ["MOVES", "RULES"]
 
 _ATEN = torch.ops.aten
 
@@ -176,7 +176,7 @@ def expand(call: Call) -> Patch | None:
     return Patch(dim, patch.start, patch.piece.expand(shape))
 
 
-RULES: dict[Any, Rule] = {
+MOVES: dict[Any, Rule] = {
     _ATEN.permute.default: permute,
     _ATEN.transpose.int: transpose,
     _ATEN.t.default: matrix_transpose,
@@ -192,6 +192,10 @@ RULES: dict[Any, Rule] = {
     _ATEN.slice.Tensor: along(1),
     _ATEN.squeeze.dim: squeeze,
     _ATEN.squeeze.dims: squeeze,
+}
+
+RULES: dict[Any, Rule] = {
+    **MOVES,
     _ATEN.mean.dim: along(1),
     _ATEN.sum.dim_IntList: along(1),
     _ATEN.amax.default: along(1),
