@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 PIP_FLAGS ?=
-THREADS ?= 2
+WORKERS ?= 2
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -29,7 +29,8 @@ demo: $(READY) ## Measure the network of the case signs and write a report
 	@echo "The report: $(CURDIR)/runs/demo/report.html (open it in a browser)"
 
 test: $(READY) ## Run the tests, without the slow ones and the peers
-	@OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest -q -m "not slow and not peers" tests
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile \
+		-m "not slow and not peers" tests
 
 check: $(READY) ## Check format, lint, types, import laws and documentation
 	@echo "check: format"
@@ -40,7 +41,7 @@ check: $(READY) ## Check format, lint, types, import laws and documentation
 	@echo "check: types"
 	@$(BIN)/mypy
 	@echo "check: import laws and documentation"
-	@OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest -q tests/test_laws.py tests/test_docs.py
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_laws.py tests/test_docs.py
 
 format: $(READY) ## Format the code and mend what the linter can mend
 	@$(BIN)/ruff check --fix --quiet || true

@@ -17,6 +17,7 @@ from stoic.campaign.trials import Bay
 from stoic.network.captured import CapturedSubject
 from stoic.network.prepare import attention_by_parts
 from stoic.network.subject import Inputs, same_leaves
+from stoic.network.untouched import untouched
 
 __all__ = [
     "check_clusters",
@@ -143,7 +144,8 @@ def check_runs(network: nn.Module, inputs: Inputs) -> None:
 
 def _run(network: nn.Module, inputs: Inputs) -> Any:
     try:
-        return network(*inputs.args, **inputs.kwargs)
+        with untouched(network):
+            return network(*inputs.args, **inputs.kwargs)
     except Exception as error:
         raise ValueError(
             f"network must run on {inputs.count} of its inputs, got {_reason(error)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +16,9 @@ from torch.utils import _pytree as pytree
 
 from stoic.campaign.facts import CriterionError, Facts
 from stoic.campaign.trials import Bay, Outcome, Trial
+from stoic.criteria import Custom
 from stoic.faults.space import Fault
+from stoic.network.memory import one_thread
 from stoic.network.replay import TimeLimitError
 from stoic.network.subject import Answer, Bench, Rows
 
@@ -207,7 +210,12 @@ class _Batch:
             index = torch.from_numpy(rows.input)
             golden = _picked(golden, index, self.bench.inputs)
             labels = None if labels is None else labels[index.to(labels.device)]
-        return self.bay.judge.facts(golden, answer.output, labels, exact=answer.exact)
+        # A user's own tail or criterion may compute anything: it keeps all threads.
+        own = self.bay.judge.tail or isinstance(self.bay.judge.criterion, Custom)
+        with nullcontext() if own else one_thread():
+            return self.bay.judge.facts(
+                golden, answer.output, labels, exact=answer.exact
+            )
 
 
 def _picked(output: Any, index: Tensor, inputs: int) -> Any:

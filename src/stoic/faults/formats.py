@@ -79,7 +79,13 @@ def format_of(dtype: torch.dtype) -> Format | None:
 
 
 def cell(tensor: Tensor, element: int) -> Tensor:
-    """Return a view of one element of any layout, by its index in row-major order."""
+    """Return a view of one element of any layout, by its index in row-major order.
+
+    Raises:
+        IndexError: The tensor has no such element.
+    """
+    if not 0 <= element < tensor.numel():
+        raise IndexError(f"element must be in 0..{tensor.numel() - 1}, got {element}")
     index = torch.unravel_index(torch.tensor(element), tensor.shape)
     return tensor[tuple(int(i) for i in index)]
 
@@ -107,5 +113,6 @@ def word_of(value: float, format: Format) -> int:
 def flat_words(tensor: Tensor) -> NDArray[Any]:
     """Return all words of a tensor as unsigned integers, in row-major order."""
     format = _FORMATS[tensor.dtype]
-    words = tensor.detach().cpu().contiguous().view(format.word).reshape(-1).numpy()
+    # As words before anything is copied: a copy of a bool is 0 or 1.
+    words = tensor.detach().cpu().view(format.word).contiguous().reshape(-1).numpy()
     return words.view(f"u{words.itemsize}")

@@ -93,6 +93,9 @@ class MultiFlip:
 
     k: int
 
+    def __post_init__(self) -> None:
+        _check_bits(self.k)
+
     def count(self, format: Format, bits: Sequence[int]) -> int:
         """Every set of ``k`` of the chosen bits."""
         return math.comb(len(bits), self.k)
@@ -125,6 +128,9 @@ class Burst:
 
     k: int
 
+    def __post_init__(self) -> None:
+        _check_bits(self.k)
+
     def count(self, format: Format, bits: Sequence[int]) -> int:
         """One corruption per run of ``k`` neighbours among the chosen bits."""
         return len(self._starts(bits))
@@ -154,6 +160,10 @@ class StuckAt:
     """
 
     level: int
+
+    def __post_init__(self) -> None:
+        if self.level not in (0, 1):
+            raise ValueError(f"level must be 0 or 1, got {self.level}")
 
     def count(self, format: Format, bits: Sequence[int]) -> int:
         """One corruption per chosen bit."""
@@ -219,18 +229,25 @@ def _ones(format: Format) -> int:
     return (1 << format.width) - 1
 
 
+def _check_bits(k: int) -> None:
+    if k < 1:
+        raise ValueError(f"k must be at least 1 bit, got {k}")
+
+
 def _flip(format: Format, bits: Sequence[int]) -> Corruption:
     return Corruption(_ones(format), sum(1 << bit for bit in bits), min(bits))
 
 
-_NAMED: dict[str, Callable[[str], FaultModel]] = {
-    "flip": lambda _: BitFlip(),
+_PLAIN: dict[str, FaultModel] = {
+    "flip": BitFlip(),
+    "stuck-at-0": StuckAt(0),
+    "stuck-at-1": StuckAt(1),
+    "random": RandomWord(),
+}
+_NUMBERED: dict[str, Callable[[str], FaultModel]] = {
     "flips": lambda number: MultiFlip(int(number)),
     "burst": lambda number: Burst(int(number)),
-    "stuck-at-0": lambda _: StuckAt(0),
-    "stuck-at-1": lambda _: StuckAt(1),
     "set": lambda number: SetValue(float(number)),
-    "random": lambda _: RandomWord(),
 }
 
 
@@ -241,8 +258,10 @@ def named_model(text: str) -> FaultModel:
         ValueError: There is none of that name, or its number is missing.
     """
     name, _, number = text.partition(":")
+    if text in _PLAIN:
+        return _PLAIN[text]
     try:
-        return _NAMED[name](number)
+        return _NUMBERED[name](number)
     except (KeyError, ValueError):
         forms = "flip, flips:K, burst:K, stuck-at-0, stuck-at-1, set:VALUE, random"
         raise ValueError(f"fault model must be one of {forms}, got {text!r}") from None

@@ -204,9 +204,9 @@ _ROLES = ("sign", "exponent", "mantissa", "magnitude")
 
 
 def _numbers(part: str, format: Format, where: str) -> range:
-    low, _, high = part.partition("-")
+    low, dash, high = part.partition("-")
     try:
-        first, last = int(low), int(high or low)
+        first, last = int(low), int(high if dash else low)
     except ValueError:
         raise ValueError(
             f"bits must be numbers, ranges like 0-22, 'all' or roles "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import logging
 import operator
 import warnings
@@ -52,7 +53,7 @@ def capture(
         except Exception as error:  # noqa: BLE001 - export raises anything
             reason = reason or error
             continue
-        return _program(network, exported, free_batch=dim is not None)
+        return _program(network, exported)
     raise CaptureError(_first_line(reason)) from reason
 
 
@@ -103,9 +104,7 @@ def _first_line(error: Exception | None) -> str:
     return f"{type(error).__name__}: {lines[0][:200]}"
 
 
-def _program(
-    network: nn.Module, exported: ExportedProgram, *, free_batch: bool
-) -> Program:
+def _program(network: nn.Module, exported: ExportedProgram) -> Program:
     nodes = list(exported.graph_module.graph.nodes)
     stored, origins = _stored(network, exported, nodes)
     outputs = _outputs(exported, nodes)
@@ -119,8 +118,20 @@ def _program(
         inputs=tuple(_leaf_name(spec) for spec in specs if _is_input(spec)),
         outputs=outputs,
         output_spec=exported.call_spec.out_spec,
-        free_batch=free_batch,
+        free_batch=_free_batch(nodes, {_leaf_name(s) for s in specs if _is_input(s)}),
     )
+
+
+def _free_batch(nodes: list[fx.Node], inputs: set[str]) -> bool:
+    """Say whether the number of inputs is still open, which code may have fixed."""
+    shapes = [
+        node.meta["val"].shape
+        for node in nodes
+        if node.op == "placeholder"
+        and node.name in inputs
+        and isinstance(node.meta.get("val"), Tensor)
+    ]
+    return all(isinstance(shape[0], torch.SymInt) for shape in shapes if shape)
 
 
 def _is_input(spec: InputSpec) -> bool:
@@ -151,6 +162,8 @@ def _stored(
             # even where none is computed.
             stored[name] = tensors[target]
             origins[name] = aliases[target]
+        elif spec.target not in exported.constants:
+            raise CaptureError(f"{target} is stored in several tensors")
         else:
             stored[name] = exported.constants[spec.target]
     for node in nodes:
@@ -164,7 +177,30 @@ def _aliases(tensors: Mapping[str, Tensor]) -> dict[str, tuple[str, ...]]:
     groups: dict[tuple[Any, ...], list[str]] = {}
     for name, tensor in tensors.items():
         groups.setdefault(_place(tensor), []).append(name)
+    _check_apart({group[0]: tensors[group[0]] for group in groups.values()})
     return {name: tuple(group) for group in groups.values() for name in group}
+
+
+def _check_apart(tensors: Mapping[str, Tensor]) -> None:
+    """Refuse tensors that show the same words in different ways.
+
+    A fault in one is a fault in the other, which the program does not know.
+    """
+    spans = sorted(
+        (tensor.data_ptr(), tensor.data_ptr() + _reach(tensor), name)
+        for name, tensor in tensors.items()
+        if tensor.numel()
+    )
+    for (_, end, name), (start, _, other) in itertools.pairwise(spans):
+        if start < end:
+            raise CaptureError(f"{name} and {other} are views of the same words")
+
+
+def _reach(tensor: Tensor) -> int:
+    """Return the bytes from the first word of a tensor to the end of its last."""
+    steps = zip(tensor.shape, tensor.stride(), strict=True)
+    words = 1 + sum((size - 1) * stride for size, stride in steps)
+    return words * tensor.element_size()
 
 
 def _place(tensor: Tensor) -> tuple[Any, ...]:

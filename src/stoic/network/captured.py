@@ -53,8 +53,8 @@ class CapturedSubject:
     """A captured network.
 
     Args:
-        fused_attention: Whether the network's own output equals the program's only
-            with the fused attention path off.
+        fused_attention: Whether the network has layers with a fused attention path:
+            its own output is compared with that path off.
         budget: What a bench may add to the memory; without it everything is kept.
         reason: Nothing: this is the quick path.
     """

@@ -17,6 +17,7 @@ from stoic.network.patch import whole
 from stoic.network.replay import TimeLimitError
 from stoic.network.sites import Kind, LeftOut, Site
 from stoic.network.subject import Answer, Inputs, only_rows, same_leaves
+from stoic.network.untouched import untouched
 
 __all__ = ["GeneralBench", "GeneralSubject", "held", "with_faults"]
 
@@ -119,7 +120,7 @@ class GeneralBench:
     def __init__(self, network: nn.Module, inputs: Inputs) -> None:
         self._network = network
         self._inputs = inputs
-        with _recorded(network) as self._outputs:
+        with untouched(network), _recorded(network) as self._outputs:
             self.golden = network(*inputs.args, **inputs.kwargs)
 
     def words(self, fault: Fault) -> tuple[int, int]:
@@ -161,7 +162,8 @@ class GeneralBench:
     def _forward(self, faults: Sequence[Fault]) -> Any:
         given = [fault for fault in faults if fault.site.kind == "input"]
         inputs = with_faults(self._inputs, given, int)
-        with held(self._network, [f for f in faults if f.site.kind != "input"]):
+        inside = [fault for fault in faults if fault.site.kind != "input"]
+        with untouched(self._network), held(self._network, inside):
             return self._network(*inputs.args, **inputs.kwargs)
 
 

@@ -1,4 +1,6 @@
-"""Memory between trials: kept by the process instead of given back to the system.
+"""Memory and threads between trials.
+
+Freed memory is kept by the process instead of given back to the system.
 
 Each large tensor is otherwise fresh from the system, which must clear every page of it:
 where page faults are slow, that costs more than the arithmetic.
@@ -11,7 +13,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["kept_memory"]
+import torch
+
+__all__ = ["kept_memory", "one_thread"]
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _NEVER = (1 << 31) - 1
@@ -45,3 +49,17 @@ def _glibc() -> ctypes.CDLL | None:
     library = ctypes.CDLL(None)
     known = all(hasattr(library, name) for name in ("mallopt", "malloc_trim"))
     return library if known and hasattr(library, "gnu_get_libc_version") else None
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Run many small operators without waiting for other threads at each of them.
+
+    Only where last bits do not matter, or operators work element by element.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,7 @@ from stoic.network.subject import (
     only_rows,
     same_leaves,
 )
+from stoic.network.untouched import untouched
 
 __all__ = ["NaiveSubject"]
 
@@ -76,10 +78,10 @@ class NaiveBench:
         self.golden = self._forward(inputs)
 
     def _forward(self, inputs: Inputs) -> Any:
-        if self._subject.fused_attention:
-            with attention_by_parts():
-                return self._network(*inputs.args, **inputs.kwargs)
-        return self._network(*inputs.args, **inputs.kwargs)
+        by_parts = self._subject.fused_attention
+        attending = attention_by_parts() if by_parts else nullcontext()
+        with untouched(self._network), attending:
+            return self._network(*inputs.args, **inputs.kwargs)
 
     def words(self, fault: Fault) -> tuple[int, int]:
         """Return the word that a fault hits, before and after."""

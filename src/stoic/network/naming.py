@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import operator
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
+import torch
 from torch import Tensor, nn
 
 from stoic.faults.formats import format_of
 from stoic.network.golden import Golden
-from stoic.network.program import Program, Step
-from stoic.network.rows import ODD
+from stoic.network.program import Program, Ref, Step, as_reshape
+from stoic.network.rows import ODD, SAME, RowDims
 from stoic.network.sites import Kind, LeftOut, Site
 
 __all__ = ["find_sites"]
+
+
+# Of a value in which the inputs lie merged with something else, such as tokens.
+_MERGED = -3
 
 
 def find_sites(
@@ -26,13 +32,14 @@ def find_sites(
         network: The one that was captured.
         golden: A run that keeps all of its values.
     """
-    sites = [*_stored(network, golden), *_inputs(golden)]
+    dims = _row_dims(golden)
+    sites = [*_stored(network, golden), *_inputs(golden, dims)]
     left_out = list(_unused(network, golden.program))
-    for name, step, reason in _computed(golden):
+    for name, step, reason in _told_apart(golden, dims, _computed(golden)):
         if reason:
             left_out.append(LeftOut(name, reason))
         else:
-            sites.append(_activation(name, step, golden))
+            sites.append(_activation(name, step, golden, dims))
     named = [site for site in sites if format_of(site.dtype) is not None]
     left_out += [
         LeftOut(site.name, f"no words of format {site.dtype}")
@@ -40,6 +47,35 @@ def find_sites(
         if format_of(site.dtype) is None
     ]
     return tuple(sorted(named, key=lambda site: site.order)), tuple(left_out)
+
+
+def _row_dims(golden: Golden) -> RowDims:
+    """Return along which dimension the inputs lie in each value.
+
+    Unlike the halves test, by sizes alone: rows may depend on each other and still be
+    told apart.
+    """
+    program, dims = golden.program, dict(golden.rows or {})
+    if ODD in dims.values():
+        doubled = program.run([_doubled(golden(name)) for name in program.inputs])
+        odd = [name for name, dim in dims.items() if dim == ODD]
+        dims |= {n: _grown_dim(golden(n), doubled[n], golden.inputs) for n in odd}
+    return dims
+
+
+def _doubled(leaf: Any) -> Any:
+    has_rows = isinstance(leaf, Tensor) and leaf.dim()
+    return torch.cat([leaf, leaf]) if has_rows else leaf
+
+
+def _grown_dim(value: Any, doubled: Any, inputs: int) -> int:
+    if not isinstance(value, Tensor) or value.shape == doubled.shape:
+        return SAME
+    if value.dim() != doubled.dim():
+        return _MERGED
+    grown = [d for d in range(value.dim()) if value.shape[d] != doubled.shape[d]]
+    apart = len(grown) == 1 and value.shape[grown[0]] == inputs
+    return grown[0] if apart else _MERGED
 
 
 def _stored(network: nn.Module, golden: Golden) -> Iterator[Site]:
@@ -78,26 +114,35 @@ def _unused(network: nn.Module, program: Program) -> Iterator[LeftOut]:
             yield LeftOut(name, "the output does not depend on it")
 
 
-def _inputs(golden: Golden) -> Iterator[Site]:
-    for number, value in enumerate(golden.program.inputs):
-        tensor = golden(value)
-        if isinstance(tensor, Tensor) and golden.program.readers.get(value):
-            name = value.removeprefix("kwargs_").removeprefix("args_")
-            # Positional inputs have numbers for names.
-            name = f"input.{number}" if name.isdigit() else f"input.{name}"
-            yield _valued(name, "input", "", value, -1, golden)
+def _inputs(golden: Golden, dims: RowDims) -> Iterator[Site]:
+    program = golden.program
+    for value in program.inputs:
+        read = program.readers.get(value) or value in program.output_names
+        if isinstance(golden(value), Tensor) and read:
+            name = _input_name(value)
+            yield _valued(name, "input", "", value, -1, golden(value), dims)
 
 
-def _activation(name: str, step: Step, golden: Golden) -> Site:
-    component = step.path.partition("@")[0]
-    return _valued(name, "activation", component, step.name, step.order, golden)
+def _input_name(value: str) -> str:
+    """Return what the user calls an input: positional ones have numbers."""
+    return f"input.{value.removeprefix('kwargs_').removeprefix('args_')}"
+
+
+def _activation(name: str, step: Step, golden: Golden, dims: RowDims) -> Site:
+    component, tensor = step.path.partition("@")[0], golden(step.name)
+    return _valued(name, "activation", component, step.name, step.order, tensor, dims)
 
 
 def _valued(
-    name: str, kind: Kind, component: str, value: str, order: int, golden: Golden
+    name: str,
+    kind: Kind,
+    component: str,
+    value: str,
+    order: int,
+    tensor: Tensor,
+    dims: RowDims,
 ) -> Site:
-    tensor = golden(value)
-    dim = (golden.rows or {}).get(value, ODD)
+    dim = dims.get(value, SAME)
     shape = list(tensor.shape)
     if dim >= 0:
         del shape[dim]
@@ -105,9 +150,54 @@ def _valued(
     return Site(name, kind, component, tensor.dtype, tuple(shape), rows, order, value)
 
 
-def _computed(golden: Golden) -> Iterator[tuple[str, Step, str]]:
+_Candidates: TypeAlias = Iterable[tuple[str, Step, str]]
+
+
+def _told_apart(golden: Golden, dims: RowDims, found: _Candidates) -> _Candidates:
+    """Replace or leave out sites in which the inputs lie merged with something else.
+
+    Batch times tokens, say: then a reshaped view of the same words has a row for each
+    input, or else nobody could say which words are whose.
+    """
+    candidates, names = list(found), _names(golden.program)
+    faces: dict[str, tuple[str, Step | None]] = {}
+    for name, step, reason in candidates:
+        if dims.get(step.name) == _MERGED and not reason:
+            view = _view_with_rows(step, golden, dims)
+            shown = names[view.name] if view else name
+            faces[name] = (shown if shown.endswith(":out") else name, view)
+    renamed = {f"view of {old}": f"view of {new}" for old, (new, _) in faces.items()}
+    taken = {face for face, _ in faces.values()}
+    for name, step, reason in candidates:
+        if reason and name not in taken:
+            yield name, step, renamed.get(reason, reason)
+        elif not reason:
+            face, view = faces.get(name, (name, step))
+            yield face, view or step, "" if view else "the inputs lie merged in it"
+
+
+def _view_with_rows(step: Step, golden: Golden, dims: RowDims) -> Step | None:
+    """Return the step that shows all words of a value, and nothing else reads them."""
+    program = golden.program
+    while dims[step.name] == _MERGED:
+        readers = program.readers.get(step.name, ())
+        if len(readers) != 1 or step.name in program.output_names:
+            return None
+        (reader,) = readers
+        value, shown = golden(step.name), golden(reader.name)
+        if not isinstance(shown, Tensor) or shown.numel() != value.numel():
+            return None
+        if _address(shown) != _address(value):
+            return None
+        step = reader
+    return step if dims[step.name] >= 0 else None
+
+
+def _computed(golden: Golden) -> _Candidates:
     """Yield the name of each computed tensor and why it is no site, if it is none."""
     names = _names(golden.program)
+    titles = {**names, **{v: _input_name(v) for v in golden.program.inputs}}
+    titles |= {v: aliases[0] for v, aliases in golden.program.origins.items()}
     owners: dict[int, str] = {}
     for name in (*golden.program.stored, *golden.program.inputs):
         _claim(owners, golden(name), name)
@@ -122,7 +212,8 @@ def _computed(golden: Golden) -> Iterator[tuple[str, Step, str]]:
             yield names[step.name], step, "made from shapes alone"
         elif _address(value) in owners:
             owner = owners[_address(value)]
-            yield names[step.name], step, f"view of {names.get(owner, owner)}"
+            title = titles.get(owner, "a constant")
+            yield names[step.name], step, f"view of {title}"
         else:
             _claim(owners, value, step.name)
             yield names[step.name], step, ""
@@ -149,16 +240,27 @@ def _varied(program: Program) -> set[str]:
 def _names(program: Program) -> dict[str, str]:
     """Return the dotted name of every computed value.
 
-    A module without children names its last tensor ``path:out``; every other value is
-    called after its operator, numbered from the second one of a kind in a module.
+    A module without children names its last result ``path:out``; every other value is
+    called after its operator, numbered from the second one of a kind in a module. Of
+    several results of one call, the second one is ``#1``.
     """
-    last = {step.path: step.name for step in program.steps}
+    last = {step.path: step.name for step in program.steps if not _picks(step)}
     counts: Counter[tuple[str, str]] = Counter()
-    names = {}
+    names: dict[str, str] = {}
     for step in program.steps:
-        key = (step.path, step.operator)
+        if _picks(step):
+            whole, place = step.args
+            names[step.name] = names[whole.name] + (f"#{place}" if place else "")
+            continue
+        called = "reshape" if step.op is as_reshape else step.operator
+        key = (step.path, called)
         number = f".{counts[key]}" if counts[key] else ""
         counts[key] += 1
         ends = step.leaf and last[step.path] == step.name
-        names[step.name] = f"{step.path}:{'out' if ends else step.operator + number}"
+        names[step.name] = f"{step.path}:{'out' if ends else called + number}"
     return names
+
+
+def _picks(step: Step) -> bool:
+    """Tell a step that picks one of several results of a call."""
+    return step.op is operator.getitem and isinstance(step.args[0], Ref)

@@ -54,10 +54,11 @@ class Patch:
 
 
 Changed: TypeAlias = Tensor | Patch
-Changes: TypeAlias = Mapping[str, Changed]
+# Several results of one step, or a pending one, may stand beside tensors and patches.
+Changes: TypeAlias = Mapping[str, Any]
 
 
-def whole(changed: Changed, golden: Tensor) -> Tensor:
+def whole(changed: Any, golden: Any) -> Any:
     """Return the changed value as one tensor, laid out as the golden one is."""
     if not isinstance(changed, Patch):
         return changed

@@ -20,6 +20,7 @@ from stoic.network.naming import find_sites
 from stoic.network.program import Program
 from stoic.network.rows import halves_test
 from stoic.network.subject import Inputs, Subject, same_leaves
+from stoic.network.untouched import untouched
 
 __all__ = ["attention_by_parts", "example_pair", "prepare"]
 
@@ -45,6 +46,19 @@ def prepare(
     Raises:
         ValueError: Two runs of the network differ.
     """
+    with untouched(network):
+        return _prepared(
+            network, inputs, switches or Switches(), captured, memory_bytes
+        )
+
+
+def _prepared(
+    network: nn.Module,
+    inputs: Inputs,
+    switches: Switches,
+    captured: bool,
+    memory_bytes: int | None,
+) -> Subject:
     example = example_pair(inputs)
     own = network(*example.args, **example.kwargs)
     again = network(*example.args, **example.kwargs)
@@ -57,7 +71,7 @@ def prepare(
         return GeneralSubject.of(network, example, "asked for")
     try:
         program = capture(network, example.args, example.kwargs)
-        subject = _captured(network, program, example, own, switches or Switches())
+        subject = _captured(network, program, example, own, switches)
     except CaptureError as error:
         return GeneralSubject.of(network, example, str(error))
     if memory_bytes is None:
@@ -83,15 +97,26 @@ def _captured(
     network: nn.Module, program: Program, example: Inputs, own: Any, switches: Switches
 ) -> CapturedSubject:
     rows = halves_test(program, example.leaves) if program.free_batch else None
+    if rows is None:
+        raise CaptureError("the captured graph holds for one number of inputs only")
     golden = Golden(program, example.leaves, rows)
-    fused = not same_leaves(golden.answer, own)
+    fused = _attends(network)
     if fused:
         with attention_by_parts():
             own = network(*example.args, **example.kwargs)
-        if not same_leaves(golden.answer, own):
-            raise CaptureError("the captured graph gives other words than the network")
+    if not same_leaves(golden.answer, own):
+        raise CaptureError("the captured graph gives other words than the network")
     sites, left_out = find_sites(network, golden)
     return CapturedSubject(program, rows, sites, left_out, switches, fused)
+
+
+def _attends(network: nn.Module) -> bool:
+    """Say whether a network has layers with a fused path that the graph has not.
+
+    Its words may differ at one batch size and not at another, so all of them count.
+    """
+    fused = (nn.MultiheadAttention, nn.TransformerEncoderLayer)
+    return any(isinstance(module, fused) for module in network.modules())
 
 
 @contextmanager

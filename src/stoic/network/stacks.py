@@ -13,6 +13,7 @@ from torch import Tensor
 from stoic.faults.formats import format_of
 from stoic.faults.space import Fault
 from stoic.network.golden import Golden, Selected
+from stoic.network.memory import one_thread
 from stoic.network.patch import Changes, Patch, overlaid
 from stoic.network.program import Ref, Step
 from stoic.network.replay import Replay
@@ -134,6 +135,10 @@ class Stacks:
 
     def run(self, faults: Sequence[Fault], deadline: float | None) -> Answer:
         """Run faults of one row as a batch of their own, fault by fault."""
+        with one_thread():
+            return self._run(faults, deadline)
+
+    def _run(self, faults: Sequence[Fault], deadline: float | None) -> Answer:
         found = self._reader(faults[0].site.value)
         assert found is not None
         step, place = found
