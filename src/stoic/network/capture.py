@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram, export
 from torch.export.graph_signature import InputKind, InputSpec, OutputKind
+from torch.fx.experimental.symbolic_shapes import free_symbols
 from torch.utils import _pytree as pytree
 
 from stoic.network.program import First, Program, Ref, Step, as_reshape, refs
@@ -131,7 +132,7 @@ def _free_batch(nodes: list[fx.Node], inputs: set[str]) -> bool:
         and node.name in inputs
         and isinstance(node.meta.get("val"), Tensor)
     ]
-    return all(isinstance(shape[0], torch.SymInt) for shape in shapes if shape)
+    return all(free_symbols(shape[0]) for shape in shapes if shape)
 
 
 def _is_input(spec: InputSpec) -> bool:

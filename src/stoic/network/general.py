@@ -204,7 +204,8 @@ def _output_held(module: nn.Module, faults: list[Fault]) -> Iterator[None]:
         if not pending:
             return None
         pending.clear()
-        return whole(corrupted(faults, value), value)
+        faulty: Tensor = whole(corrupted(faults, value), value)
+        return faulty
 
     handle = module.register_forward_hook(hook)
     try:

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from stoic.faults.space import Fault
@@ -62,7 +63,7 @@ class NaiveSubject:
         """Run one batch without a fault."""
         if isinstance(self.subject, CapturedSubject):
             return NaiveBench(self.network, self.subject, inputs)
-        return GeneralBench(copy.deepcopy(self.network), inputs)
+        return GeneralBench(_copied(self.network), inputs)
 
 
 class NaiveBench:
@@ -71,7 +72,7 @@ class NaiveBench:
     def __init__(
         self, network: nn.Module, subject: CapturedSubject, inputs: Inputs
     ) -> None:
-        self._network = copy.deepcopy(network)
+        self._network = _copied(network)
         self._inputs = inputs
         self._subject = subject
         self._golden = Golden(subject.program, inputs.leaves, subject.rows)
@@ -130,3 +131,12 @@ class NaiveBench:
             own = [fault for fault in faults if fault.site.value == step.name]
             values[step.name] = whole(corrupted(own, value), value) if own else value
         return program.answer(values.__getitem__)
+
+
+def _copied(network: nn.Module) -> nn.Module:
+    """Return a copy of a network whose parameters want gradients as its own do.
+
+    Products choose their kernel by it; copies made in inference mode never do.
+    """
+    with torch.inference_mode(False):
+        return copy.deepcopy(network)
