@@ -50,7 +50,7 @@ class GeneralSubject:
         ]
         given = list(_given(example))
         sites = sorted((*given, *stored, *made), key=lambda site: site.order)
-        return cls(network, tuple(sites), (), reason)
+        return cls(network, tuple(sites), tuple(_left_out(network, stored)), reason)
 
     def bench(self, inputs: Inputs) -> GeneralBench:
         """Run one batch without a fault."""
@@ -76,6 +76,13 @@ def _stored(network: nn.Module) -> Iterator[Site]:
                 modules[component],
                 name,
             )
+
+
+def _left_out(network: nn.Module, stored: list[Site]) -> Iterator[LeftOut]:
+    names = {site.name for site in stored}
+    for name, _ in (*network.named_parameters(), *network.named_buffers()):
+        if name not in names:
+            yield LeftOut(name, "a counter, empty, or of a format without words")
 
 
 def _given(example: Inputs) -> Iterator[Site]:

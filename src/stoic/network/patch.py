@@ -77,10 +77,14 @@ def laid_as(values: Tensor, like: Tensor) -> Tensor:
     several indices share, are kept too. Views that overlap otherwise carry no patch.
     """
     apart = _apart(values, like)
-    copy = torch.empty_strided(
-        apart.shape, like.stride(), dtype=values.dtype, device=values.device
-    )
-    return copy.copy_(apart).expand(like.shape)
+    # Products choose their kernel by whether a tensor is one of inference mode, too.
+    with torch.inference_mode(like.is_inference()), torch.no_grad():
+        copy = torch.empty_strided(
+            apart.shape, like.stride(), dtype=values.dtype, device=values.device
+        )
+        copy.copy_(apart)
+    # A view is another thing to them than a tensor of its own.
+    return copy if copy.shape == like.shape else copy.expand(like.shape)
 
 
 def _apart(values: Tensor, like: Tensor) -> Tensor:
