@@ -45,8 +45,10 @@ def capture(
         kwargs: Example keyword inputs.
 
     Raises:
-        CaptureError: ``torch.export`` refuses the network.
+        CaptureError: ``torch.export`` refuses the network, or a stored tensor is a view
+            of another one, so that one fault hits both in different places.
     """
+    _refuse_views(network)
     reason: Exception | None = None
     for dim in (Dim.DYNAMIC, Dim.AUTO, None):
         try:
@@ -56,6 +58,21 @@ def capture(
             continue
         return _program(network, exported)
     raise CaptureError(_first_line(reason)) from reason
+
+
+def _refuse_views(network: nn.Module) -> None:
+    spans: dict[int, list[tuple[int, int, str, tuple[Any, ...]]]] = {}
+    for name, tensor in (*network.named_parameters(), *network.named_buffers()):
+        if tensor.is_meta or not tensor.numel():
+            continue
+        strides = zip(tensor.shape, tensor.stride(), strict=True)
+        words = 1 + sum((size - 1) * stride for size, stride in strides)
+        span = (tensor.data_ptr(), tensor.data_ptr() + words * tensor.element_size())
+        storage = tensor.untyped_storage().data_ptr()
+        for start, end, other, place in spans.setdefault(storage, []):
+            if span[0] < end and start < span[1] and place != _place(tensor):
+                raise CaptureError(f"{name} is a view of {other}")
+        spans[storage].append((*span, name, _place(tensor)))
 
 
 def _exported(
