@@ -1,0 +1,133 @@
+"""Trials of every kind of network and site have the words of a naive run."""
+
+import random
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from networks import ZOO, Builder, subject_of
+from stoic.campaign.facts import scores_of
+from stoic.criteria import Top1Changed
+from stoic.faults.space import Fault, fault_space
+from stoic.network.naive import NaiveSubject
+from stoic.network.patch import same_words
+from stoic.network.sites import Kind, Site
+from stoic.network.subject import Answer, Bench
+
+KINDS: tuple[Kind, ...] = ("parameter", "buffer", "activation", "input")
+PER_KIND = 12
+
+
+def some_faults(sites: Sequence[Site], inputs: int) -> list[Fault]:
+    """Faults in sites of every kind, half of them in the sign or exponent."""
+    chance = random.Random(0)
+    faults = []
+    for kind in KINDS:
+        own = [site for site in sites if site.kind == kind]
+        for number in range(PER_KIND if own else 0):
+            site = chance.choice(own)
+            scope = chance.choice(("input", "batch"))
+            high = "sign,exponent" if site.dtype.is_floating_point else "all"
+            bits = high if number % 2 else "all"
+            space = fault_space([site], bits=bits, inputs=inputs, scope=scope)  # type: ignore[arg-type]
+            faults.append(space.fault(chance.randrange(space.size)))
+    return faults
+
+
+def tensors(output: object) -> list[Tensor]:
+    return [leaf for leaf in pytree.tree_leaves(output) if isinstance(leaf, Tensor)]
+
+
+def whole_output(answer: Answer, bench: Bench) -> list[Tensor]:
+    return tensors(bench.golden if answer.output is None else answer.output)
+
+
+def outcome(bench: Bench, fault: Fault, *, fast: bool) -> list[Tensor] | str:
+    """What a trial gives: its tensors, or the kind of error that it raised."""
+    try:
+        answer = bench.run([[fault]], fast=fast, deadline=None)
+    except (RuntimeError, IndexError, ValueError) as error:
+        return type(error).__name__
+    return whole_output(answer, bench)
+
+
+@pytest.mark.parametrize("build", ZOO, ids=lambda build: build.__name__)
+def test_an_exact_trial_has_the_words_of_a_naive_run(build: Builder) -> None:
+    specimen, subject = build(), subject_of(build)
+    with torch.inference_mode():
+        bench = subject.bench(specimen.inputs)
+        naive = NaiveSubject(specimen.network, subject).bench(specimen.inputs)
+        faults = some_faults(subject.sites, specimen.inputs.count)
+
+        for fault in faults:
+            ours, theirs = (outcome(b, fault, fast=False) for b in (bench, naive))
+
+            assert type(ours) is type(theirs), fault
+            if not isinstance(ours, str):
+                assert all(map(same_words, ours, theirs)), fault
+
+
+@pytest.mark.parametrize("build", ZOO, ids=lambda build: build.__name__)
+def test_a_fast_trial_has_the_verdict_of_a_naive_run_where_it_is_sure(
+    build: Builder,
+) -> None:
+    specimen, subject = build(), subject_of(build)
+    with torch.inference_mode():
+        bench = subject.bench(specimen.inputs)
+        naive = NaiveSubject(specimen.network, subject).bench(specimen.inputs)
+        golden = scores_of(bench.golden)
+        if golden.dim() != 2 or not golden.is_floating_point():
+            pytest.skip("the output is no scores of classes")
+        criterion = Top1Changed()
+
+        for fault in some_faults(subject.sites, specimen.inputs.count):
+            ours, theirs = (
+                outcome(bench, fault, fast=True),
+                outcome(naive, fault, fast=False),
+            )
+            if isinstance(ours, str) or isinstance(theirs, str):
+                assert ours == theirs, fault
+                continue
+            fast, exact = ours[0], theirs[0]
+            room = 256 * torch.finfo(fast.dtype).eps * fast.double().abs().amax(1)
+            sure = criterion.clearance(golden, fast, None) > room
+            sure &= fast.isfinite().all(1)
+            verdicts = [criterion.failed(golden, out, None) for out in (fast, exact)]
+            assert torch.equal(verdicts[0][sure], verdicts[1][sure]), fault
+
+
+@pytest.mark.parametrize("build", ZOO, ids=lambda build: build.__name__)
+def test_trials_packed_into_one_batch_are_those_of_runs_alone(build: Builder) -> None:
+    specimen, subject = build(), subject_of(build)
+    with torch.inference_mode():
+        bench = subject.bench(specimen.inputs)
+        faults = [
+            fault
+            for fault in some_faults(subject.sites, specimen.inputs.count)
+            if fault.input is not None
+        ]
+        groups = list(bench.groups([[fault] for fault in faults], fast=False))
+
+        assert sorted(place for group in groups for place in group) == list(
+            range(len(faults))
+        )
+        for group in groups:
+            together = [[faults[place]] for place in group]
+            try:
+                packed = whole_output(
+                    bench.run(together, fast=False, deadline=None), bench
+                )
+            except (RuntimeError, IndexError, ValueError):
+                continue
+            for (fault,) in together:
+                alone = whole_output(
+                    bench.run([[fault]], fast=False, deadline=None), bench
+                )
+                for a, b in zip(packed, alone, strict=True):
+                    row = fault.input
+                    assert row is not None
+                    if a.shape[0] == specimen.inputs.count:
+                        assert same_words(a[row], b[row]), fault
