@@ -14,8 +14,8 @@ from torch import nn
 ENGINE = ("network", "faults", "criteria", "campaign")
 install_import_hook([f"stoic.{room}" for room in ENGINE], "shapes.checked")
 
-# Tiny operators wait for each other longer than they compute; `make test` runs two
-# workers instead. What depends on the number of threads sets it itself.
+# Tiny operators wait for each other longer than they compute. What depends on the
+# number of threads sets it itself.
 torch.set_num_threads(1)
 
 # A failure on one machine is a failure on all; first calls into torch are slow.

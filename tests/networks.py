@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, wraps
 from typing import Any
 
 import torch
@@ -19,7 +19,15 @@ from torch.nn.utils import parametrizations
 from stoic.network.prepare import prepare
 from stoic.network.subject import Inputs, Subject
 
-__all__ = ["CAPTURED", "FALLING_BACK", "ZOO", "Builder", "Specimen", "subject_of"]
+__all__ = [
+    "CAPTURED",
+    "FALLING_BACK",
+    "ZOO",
+    "Builder",
+    "Specimen",
+    "another",
+    "subject_of",
+]
 
 
 @dataclass(frozen=True)
@@ -71,6 +79,26 @@ def _hooks(module: nn.Module) -> int:
 
 
 Builder = Callable[[], Specimen]
+
+
+def _once(make: Builder) -> Builder:
+    """Make a specimen when it is first asked for: the same on every call."""
+
+    @cache
+    @wraps(make)
+    def build() -> Specimen:
+        # Tensors born in inference mode could not be used outside of it.
+        with torch.inference_mode(False):
+            torch.manual_seed(0)
+            return make()
+
+    return build
+
+
+def another(build: Builder) -> Specimen:
+    """Return a specimen like the one that a builder makes, but of its own."""
+    made: Specimen = build.__wrapped__()  # type: ignore[attr-defined]
+    return made
 
 
 def subject_of(build: Builder) -> Subject:
@@ -146,9 +174,8 @@ class _Residual(nn.Module):
         return out
 
 
-@cache
+@_once
 def resnet() -> Specimen:
-    torch.manual_seed(0)
     network = nn.Sequential(
         nn.Conv2d(3, 8, 3, padding=1, bias=False),
         nn.BatchNorm2d(8),
@@ -162,9 +189,9 @@ def resnet() -> Specimen:
     return _specimen(network, _images())
 
 
-@cache
+@_once
 def resnet_channels_last() -> Specimen:
-    specimen = resnet.__wrapped__()
+    specimen = another(resnet)
     network: nn.Module = specimen.network.to(memory_format=torch.channels_last)
     images = _images().contiguous(memory_format=torch.channels_last)
     return Specimen.of(network, Inputs((images,), {}))
@@ -202,9 +229,8 @@ class _Inverted(nn.Module):
         return out
 
 
-@cache
+@_once
 def mobilenet() -> Specimen:
-    torch.manual_seed(0)
     network = nn.Sequential(
         nn.Conv2d(3, 6, 3, 2, 1),
         nn.Hardswish(),
@@ -218,10 +244,9 @@ def mobilenet() -> Specimen:
     return _specimen(network, _images())
 
 
-@cache
+@_once
 def convolutions() -> Specimen:
     """Groups, strides, dilation, uneven kernels, padding by name and by reflection."""
-    torch.manual_seed(0)
     network = nn.Sequential(
         nn.Conv2d(4, 8, 3, padding=2, dilation=2, groups=2),
         nn.SiLU(),
@@ -254,9 +279,8 @@ class _Fire(nn.Module):
         return torch.cat([F.relu(self.expand1x1(x)), F.relu(self.expand3x3(x))], 1)
 
 
-@cache
+@_once
 def squeezenet() -> Specimen:
-    torch.manual_seed(0)
     network = nn.Sequential(
         nn.Conv2d(3, 8, 3, 2),
         nn.ReLU(inplace=True),
@@ -288,9 +312,8 @@ class _Dense(nn.Module):
         return torch.cat(parts, 1)
 
 
-@cache
+@_once
 def densenet() -> Specimen:
-    torch.manual_seed(0)
     network = nn.Sequential(
         nn.Conv2d(3, 6, 3, padding=1),
         _Dense(6, 4, 2),
@@ -304,9 +327,8 @@ def densenet() -> Specimen:
     return _specimen(network, _images(size=6))
 
 
-@cache
+@_once
 def vgg() -> Specimen:
-    torch.manual_seed(0)
     network = nn.Sequential(
         nn.Conv2d(3, 8, 3, padding=1),
         nn.ReLU(),
@@ -339,9 +361,8 @@ class _NextBlock(nn.Module):
         return out
 
 
-@cache
+@_once
 def convnext() -> Specimen:
-    torch.manual_seed(0)
     network = nn.Sequential(
         nn.Conv2d(3, 8, 2, 2),
         _NextBlock(8),
@@ -379,9 +400,8 @@ class _VisionTransformer(nn.Module):
         return out
 
 
-@cache
+@_once
 def vit() -> Specimen:
-    torch.manual_seed(0)
     return _specimen(_VisionTransformer(), _images(size=8))
 
 
@@ -399,17 +419,15 @@ class _Encoder(nn.Module):
         return out
 
 
-@cache
+@_once
 def encoder() -> Specimen:
-    torch.manual_seed(0)
     return _specimen(_Encoder(), _series(features=8))
 
 
-@cache
+@_once
 def bert() -> Specimen:
     import transformers
 
-    torch.manual_seed(0)
     config = transformers.BertConfig(
         vocab_size=20,
         hidden_size=12,
@@ -427,11 +445,10 @@ def bert() -> Specimen:
     )
 
 
-@cache
+@_once
 def gpt2() -> Specimen:
     import transformers
 
-    torch.manual_seed(0)
     config = transformers.GPT2Config(
         vocab_size=20,
         n_positions=8,
@@ -460,16 +477,14 @@ class _Recurrent(nn.Module):
         return scores, hidden
 
 
-@cache
+@_once
 def lstm() -> Specimen:
-    torch.manual_seed(0)
     return _specimen(_Recurrent(nn.LSTM, True), _series())
 
 
-@cache
+@_once
 def gru() -> Specimen:
     """Sequence first inside: the inputs lie along dimension 1 of its values."""
-    torch.manual_seed(0)
     return _specimen(_Recurrent(nn.GRU, False), _series())
 
 
@@ -493,9 +508,8 @@ class _Recommender(nn.Module):
         return out
 
 
-@cache
+@_once
 def dlrm() -> Specimen:
-    torch.manual_seed(0)
     batch = {
         "dense": _series()[:, 0].clone(),
         "ids": _ids(length=2, words=5),
@@ -517,9 +531,8 @@ class _Tied(nn.Module):
         return out
 
 
-@cache
+@_once
 def tied() -> Specimen:
-    torch.manual_seed(0)
     return _specimen(_Tied(), _ids())
 
 
@@ -537,9 +550,8 @@ class _Twice(nn.Module):
         return out
 
 
-@cache
+@_once
 def twice() -> Specimen:
-    torch.manual_seed(0)
     return _specimen(_Twice(), _series()[:, 0].clone())
 
 
@@ -563,17 +575,15 @@ class _Answers(nn.Module):
         }
 
 
-@cache
+@_once
 def answers() -> Specimen:
-    torch.manual_seed(0)
     x = _series()
     given = {"other": x[:, 1].clone(), "mask": x[:, 2, :4] > 0, "scale": 0.5}
     return _specimen(_Answers(), x[:, 0].clone(), kwargs=given)
 
 
-@cache
+@_once
 def weight_norm() -> Specimen:
-    torch.manual_seed(0)
     network = nn.Sequential(
         parametrizations.weight_norm(nn.Conv2d(3, 6, 3)),
         nn.ReLU(),
@@ -603,15 +613,13 @@ class _Quantised(nn.Module):
         return F.linear(x, weight, self.bias)
 
 
-@cache
+@_once
 def quantised() -> Specimen:
-    torch.manual_seed(0)
     network = nn.Sequential(_Quantised(6, 8), nn.ReLU(), _Quantised(8, 3))
     return _specimen(network, _series()[:, 0].clone())
 
 
 def _small(dtype: torch.dtype) -> Specimen:
-    torch.manual_seed(0)
     network = nn.Sequential(
         nn.Conv2d(3, 6, 3),
         nn.BatchNorm2d(6),
@@ -625,17 +633,17 @@ def _small(dtype: torch.dtype) -> Specimen:
     return _specimen(network, _images(size=5).to(dtype), dtype=dtype)
 
 
-@cache
+@_once
 def bfloat16() -> Specimen:
     return _small(torch.bfloat16)
 
 
-@cache
+@_once
 def float16() -> Specimen:
     return _small(torch.float16)
 
 
-@cache
+@_once
 def float64() -> Specimen:
     return _small(torch.float64)
 
@@ -656,9 +664,8 @@ class _Counting(nn.Module):
         return out
 
 
-@cache
+@_once
 def counting() -> Specimen:
-    torch.manual_seed(0)
     return _specimen(_Counting(), _series()[:, 0].clone())
 
 
@@ -676,9 +683,8 @@ class _Centred(nn.Module):
         return out
 
 
-@cache
+@_once
 def centred() -> Specimen:
-    torch.manual_seed(0)
     return _specimen(_Centred(), _series()[:, 0].clone())
 
 
@@ -699,9 +705,8 @@ class _Branching(nn.Module):
         return out
 
 
-@cache
+@_once
 def branching() -> Specimen:
-    torch.manual_seed(0)
     return _specimen(_Branching(), _series()[:, 0].clone())
 
 
@@ -718,9 +723,8 @@ class _Fixed(nn.Module):
         return out
 
 
-@cache
+@_once
 def fixed() -> Specimen:
-    torch.manual_seed(0)
     return _specimen(_Fixed(), _series()[:, 0].clone())
 
 
@@ -738,9 +742,8 @@ class _Views(nn.Module):
         return out
 
 
-@cache
+@_once
 def views() -> Specimen:
-    torch.manual_seed(0)
     return _specimen(_Views(), _series()[:, 0].clone())
 
 
@@ -759,9 +762,8 @@ class _Choosing(nn.Module):
         return out
 
 
-@cache
+@_once
 def choosing() -> Specimen:
-    torch.manual_seed(0)
     return _specimen(_Choosing(), _series()[:, 0].clone())
 
 
@@ -787,9 +789,8 @@ class _Constants(nn.Module):
         return out
 
 
-@cache
+@_once
 def constants() -> Specimen:
-    torch.manual_seed(0)
     return _specimen(_Constants(), _series()[:, 0].clone())
 
 
@@ -817,9 +818,8 @@ class _Assorted(nn.Module):
         return out, place
 
 
-@cache
+@_once
 def assorted() -> Specimen:
-    torch.manual_seed(0)
     return _specimen(_Assorted(), _images(channels=4, size=4))
 
 

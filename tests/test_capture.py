@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import logging
 from collections.abc import Iterator
@@ -54,17 +55,20 @@ def picked(inputs: Inputs, rows: list[int]) -> Inputs:
 
 @pytest.mark.parametrize("rows", [[0, 1, 2], [2, 0, 0, 1, 2], [1]], ids=len)
 @pytest.mark.parametrize("build", CAPTURED, ids=lambda build: build.__name__)
-@torch.inference_mode()
 def test_the_program_gives_every_word_of_the_network(
     build: Builder, rows: list[int]
 ) -> None:
     specimen = specimen_of(build)
     subject = captured(build)
     inputs = picked(specimen.inputs, rows)
+    # In a copy: one of the zoo counts its calls. A copy made in inference mode would
+    # take other kernels.
+    network = copy.deepcopy(specimen.network)
 
-    golden = Golden(subject.program, inputs.leaves, subject.rows).answer
+    with torch.inference_mode():
+        golden = Golden(subject.program, inputs.leaves, subject.rows).answer
+        own = output(network, inputs, by_parts=subject.fused_attention)
 
-    own = output(specimen.network, inputs, by_parts=subject.fused_attention)
     assert same_leaves(golden, own)
     assert pytree.tree_structure(golden) == pytree.tree_structure(own)
 
@@ -107,7 +111,7 @@ def test_the_reason_names_what_stands_in_the_way() -> None:
 
     assert "data-dependent" in reasons[0]
     assert reasons[1] == "the captured graph holds for one number of inputs only"
-    assert reasons[2] == ("decode.weight and encode.weight are views of the same words")
+    assert {"decode.weight", "encode.weight"} <= set(reasons[2].split())
 
 
 def test_capture_can_be_left_out() -> None:
@@ -161,7 +165,8 @@ def test_nothing_of_the_network_or_its_inputs_is_changed(build: Builder) -> None
         logging.root.manager.disable,
     )
 
-    subject_of(build).bench(specimen.inputs)
+    with torch.inference_mode():
+        subject_of(build).bench(specimen.inputs)
 
     assert specimen.fingerprint() == specimen.born
     assert state == (True, True, logging.NOTSET)

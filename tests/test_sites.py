@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from networks import (
     ZOO,
     Builder,
+    another,
     assorted,
     branching,
     centred,
@@ -82,7 +83,7 @@ def test_names_are_unique_and_in_order_of_depth(build: Builder) -> None:
 
 @pytest.mark.parametrize("build", (vit, lstm, branching), ids=lambda b: b.__name__)
 def test_names_are_the_same_in_another_copy(build: Builder) -> None:
-    copy = build.__wrapped__()  # type: ignore[attr-defined]
+    copy = another(build)
 
     again = prepare(copy.network, copy.inputs)
 

@@ -14,7 +14,15 @@ from torch.utils import _pytree as pytree
 
 from stoic.criteria import Criterion, Custom, unjudged
 
-__all__ = ["CriterionError", "Facts", "Judge", "best_classes", "scores_of"]
+__all__ = [
+    "CriterionError",
+    "Facts",
+    "Judge",
+    "RaisedError",
+    "best_classes",
+    "scores_of",
+    "told",
+]
 
 # Fast runs this close to the largest number of the format are not trusted.
 _NEAR_OVERFLOW = 1000.0
@@ -22,6 +30,16 @@ _NEAR_OVERFLOW = 1000.0
 
 class CriterionError(ValueError):
     """The criterion failed to judge an output: no fault of the network's."""
+
+
+class RaisedError(RuntimeError):
+    """The faulty network or its tail raised, as on the machine: that is an outcome."""
+
+
+def told(error: Exception) -> str:
+    """Say in a short line what was raised."""
+    first = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first}"[:300]
 
 
 @dataclass(frozen=True)
@@ -77,8 +95,12 @@ class Judge:
 
         Raises:
             CriterionError: The criterion raised.
+            RaisedError: The tail raised, or the output has another shape.
         """
-        before, after = self.verdict_input(golden), self.verdict_input(faulty)
+        before, after = self.verdict_input(golden), self._faulty_input(faulty)
+        if isinstance(before, Tensor) and before.shape != after.shape:
+            shapes = (tuple(output.shape) for output in (before, after))
+            raise RaisedError("output must have shape {}, got {}".format(*shapes))
         failed, clearance = self.verdicts(before, after, labels, exact=exact)
         moved = compared(golden, faulty, len(failed))
         unsure = np.zeros(len(failed), bool)
@@ -98,6 +120,12 @@ class Judge:
             **best_classes(faulty, self.top_k, len(failed)),
         }
         return Facts(columns, ~moved.differs & exact, unsure)
+
+    def _faulty_input(self, faulty: Any) -> Any:
+        try:
+            return self.verdict_input(faulty)
+        except Exception as error:
+            raise RaisedError(told(error)) from error
 
     def verdicts(
         self, before: Any, after: Any, labels: Tensor | None, *, exact: bool

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from stoic.campaign.facts import CriterionError, Facts
+from stoic.campaign.facts import Facts, RaisedError, told
 from stoic.campaign.trials import Bay, Outcome, Trial
 from stoic.criteria import Custom
 from stoic.faults.space import Fault
@@ -147,10 +147,8 @@ class _Batch:
         try:
             answer = self._run(faults, self.bay.fast)
             unsure = self._settle(members, answer)
-        except CriterionError:
-            raise
-        except Exception:
-            # Nobody knows which of them raised.
+        except (RaisedError, TimeLimitError):
+            # Nobody knows which of them it was.
             return list(range(len(members)))
         for place in set(range(len(members))) - set(unsure):
             self.ran.outcomes[members[place]].exact &= answer.exact
@@ -164,15 +162,12 @@ class _Batch:
                 answer = self._in_time(faults, False)
                 self._settle([i], answer)
             outcome.exact &= answer.exact
-        except CriterionError:
-            raise
         except TimeLimitError as error:
             # A crash in another batch is known; it stays.
             if outcome.status != "crash":
                 outcome.status, outcome.message = "unknown", str(error)
-        except Exception as error:
-            # The faulty run raised, as it would on the machine: that is its outcome.
-            outcome.status, outcome.message = "crash", _line(error)
+        except RaisedError as error:
+            outcome.status, outcome.message = "crash", str(error)
 
     def _in_time(self, faults: tuple[Fault, ...], fast: bool) -> Answer:
         """Run a trial; one over its time is run once more."""
@@ -183,7 +178,12 @@ class _Batch:
 
     def _run(self, faults: list[tuple[Fault, ...]], fast: bool) -> Answer:
         deadline = time.monotonic() + self.bay.limit_s * len(faults)
-        return self.bench.run(faults, fast=fast, deadline=deadline)
+        try:
+            return self.bench.run(faults, fast=fast, deadline=deadline)
+        except TimeLimitError:
+            raise
+        except Exception as error:
+            raise RaisedError(told(error)) from error
 
     def _settle(self, members: list[int], answer: Answer) -> list[int]:
         """Add the facts of an answer; return the places of unsettled trials.
@@ -226,8 +226,3 @@ def _picked(output: Any, index: Tensor, inputs: int) -> Any:
         return leaf[index.to(leaf.device)] if rowed else leaf
 
     return pytree.tree_map(pick, output)
-
-
-def _line(error: Exception) -> str:
-    first = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first}"[:300]

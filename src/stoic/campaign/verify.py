@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,8 @@ def verify_run(
 ) -> int:
     """Run some recorded trials naively and compare what came of them.
 
-    In exact mode every recorded fact must be the same; in fast mode every verdict and
-    every count of non-finite values.
+    In exact mode every recorded fact must be the same; in fast mode every fault, every
+    verdict and every count of non-finite values.
 
     Args:
         campaign: That made the run.
@@ -56,10 +56,9 @@ def verify_run(
         campaign.bay, subject=NaiveSubject(network, campaign.bay.subject), fast=False
     )
     ran = run_trials(bay, trials, tick=tick)
-    naive, recorded = _by_trial(ran), _recorded(path, trials)
-    for place, trial in enumerate(trials):
-        mine = (ran.outcomes[place].status, naive[place])
-        _compare(trial, mine, recorded[trial.number], exact=not campaign.bay.fast)
+    recorded = _recorded(path, trials)
+    for trial, naive in zip(trials, _naive(trials, ran), strict=True):
+        _compare(trial, naive, recorded.get(trial.number), exact=not campaign.bay.fast)
     return len(trials)
 
 
@@ -69,54 +68,101 @@ def _some(trials: list[Trial], count: int, seed: int) -> list[Trial]:
     return [trials[number] for number in sorted(chosen)]
 
 
-_Rows = tuple[str, dict[int, tuple[Any, ...]]]
+@dataclass(frozen=True)
+class _Seen:
+    """What is known of a trial.
+
+    Args:
+        faults: Site, element, input, bit and both words of each.
+        rows: Facts by input.
+    """
+
+    status: str
+    exposed: int
+    faults: list[tuple[Any, ...]] = field(default_factory=list)
+    rows: dict[int, tuple[Any, ...]] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        failed = sum(bool(facts[0]) for facts in self.rows.values())
+        return f"{self.status} with {failed} of {self.exposed} inputs failed"
 
 
-def _recorded(path: Path, trials: list[Trial]) -> dict[int, _Rows]:
-    """Return the status and the facts by input of some trials of a run."""
+def _recorded(path: Path, trials: list[Trial]) -> dict[int, _Seen]:
+    """Return what a run folder says of some trials."""
     numbers = ", ".join(str(trial.number) for trial in trials)
     with records.open_run(path).connection() as connection:
-        statuses = connection.execute(
-            f"SELECT trial, status FROM trials WHERE trial IN ({numbers})"
-        ).fetchall()
-        rows = connection.execute(
-            "SELECT trial, input, failed, nonfinite, deviation, "
-            f"* EXCLUDE (trial, input, failed, nonfinite, deviation, differs) "
-            f"FROM outcomes WHERE trial IN ({numbers})"
-        ).fetchall()
-    found: dict[int, _Rows] = {trial: (status, {}) for trial, status in statuses}
-    for trial, input, *facts in rows:
-        found[trial][1][input] = tuple(facts)
+
+        def rows(columns: str, table: str) -> list[tuple[Any, ...]]:
+            query = f"SELECT trial, {columns} FROM {table} WHERE trial IN ({numbers})"
+            return connection.execute(query).fetchall()
+
+        found = {
+            trial: _Seen(status, exposed)
+            for trial, status, exposed in rows("status, exposed", "trials")
+        }
+        for trial, *fault in rows("site, element, input, bit, old, new", "faults"):
+            found[trial].faults.append(tuple(fault))
+        named = "trial, input, failed, nonfinite, deviation"
+        facts = f"input, failed, nonfinite, deviation, * EXCLUDE ({named}, differs)"
+        for trial, input, *own in rows(facts, "outcomes"):
+            found[trial].rows[input] = tuple(own)
     return found
 
 
-def _compare(trial: Trial, naive: _Rows, recorded: _Rows, *, exact: bool) -> None:
-    kept = None if exact else 2
-    same = naive[0] == recorded[0]
-    if naive[0] == "done":
-        for input in naive[1].keys() | recorded[1].keys():
-            same &= _alike(recorded[1].get(input), naive[1].get(input), kept)
-    if not same:
-        fault = trial.faults[0]
-        raise VerifyError(
-            f"trial {trial.number} ({fault.site.name}[{fault.element}] "
-            f"{fault.corruption}) must come out as a naive run does, got {recorded[0]} "
-            f"with {_failures(recorded[1])} failed inputs against {naive[0]} with "
-            f"{_failures(naive[1])}; report this with the run folder"
-        )
-
-
-def _by_trial(ran: Ran) -> dict[int, dict[int, tuple[Any, ...]]]:
-    """Return the facts of every trial by input."""
-    found: dict[int, dict[int, tuple[Any, ...]]] = {
-        place: {} for place in range(len(ran.outcomes))
-    }
+def _naive(trials: list[Trial], ran: Ran) -> list[_Seen]:
+    """Return the same of trials that were just run."""
+    found = []
+    for trial, outcome in zip(trials, ran.outcomes, strict=True):
+        faults = [
+            (
+                fault.site.name,
+                fault.element,
+                -1 if fault.input is None else fault.input,
+                fault.corruption.bit,
+                *words,
+            )
+            for fault, words in zip(trial.faults, outcome.words, strict=True)
+        ]
+        found.append(_Seen(outcome.status, outcome.exposed, faults))
     for block in ran.blocks:
         columns = [c for name, c in block.columns.items() if name != "differs"]
         pairs = zip(block.trial.tolist(), block.input.tolist(), strict=True)
-        for row, (trial, input) in enumerate(pairs):
-            found[trial][input] = tuple(column[row].item() for column in columns)
+        for row, (place, input) in enumerate(pairs):
+            found[place].rows[input] = tuple(column[row].item() for column in columns)
     return found
+
+
+def _compare(
+    trial: Trial, naive: _Seen, recorded: _Seen | None, *, exact: bool
+) -> None:
+    if recorded is None:
+        raise VerifyError(f"trial {trial.number} must be in the run folder, got none")
+    if sorted(naive.faults) != sorted(recorded.faults):
+        raise VerifyError(
+            f"faults of trial {trial.number} must be the ones that were drawn, "
+            f"{naive.faults[:3]}, got {recorded.faults[:3]}"
+        )
+    # A trial that ran out of time has no facts; a naive run knows no time limit.
+    if recorded.status == "unknown":
+        return
+    if not _agree(naive, recorded, kept=None if exact else 2):
+        where = [
+            f"{site}[{element}] bit {bit}" for site, element, _, bit, *_ in naive.faults
+        ]
+        raise VerifyError(
+            f"trial {trial.number} ({', '.join(where[:3])}) must come out as a naive "
+            f"run does, {naive}, got {recorded}; report this with the run folder"
+        )
+
+
+def _agree(naive: _Seen, recorded: _Seen, kept: int | None) -> bool:
+    same = (naive.status, naive.exposed) == (recorded.status, recorded.exposed)
+    if naive.status != "done":
+        return same and not recorded.rows
+    return same and all(
+        _alike(recorded.rows.get(input), naive.rows.get(input), kept)
+        for input in naive.rows.keys() | recorded.rows.keys()
+    )
 
 
 def _alike(
@@ -130,7 +176,3 @@ def _alike(
 
 def _same(a: tuple[Any, ...], b: tuple[Any, ...]) -> bool:
     return np.array_equal(np.array(a, float), np.array(b, float), equal_nan=True)
-
-
-def _failures(rows: dict[int, tuple[Any, ...]]) -> int:
-    return sum(bool(facts[0]) for facts in rows.values())

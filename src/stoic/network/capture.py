@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import itertools
 import logging
 import operator
 import warnings
@@ -195,30 +194,7 @@ def _aliases(tensors: Mapping[str, Tensor]) -> dict[str, tuple[str, ...]]:
     groups: dict[tuple[Any, ...], list[str]] = {}
     for name, tensor in tensors.items():
         groups.setdefault(_place(tensor), []).append(name)
-    _check_apart({group[0]: tensors[group[0]] for group in groups.values()})
     return {name: tuple(group) for group in groups.values() for name in group}
-
-
-def _check_apart(tensors: Mapping[str, Tensor]) -> None:
-    """Refuse tensors that show the same words in different ways.
-
-    A fault in one is a fault in the other, which the program does not know.
-    """
-    spans = sorted(
-        (tensor.data_ptr(), tensor.data_ptr() + _reach(tensor), name)
-        for name, tensor in tensors.items()
-        if tensor.numel()
-    )
-    for (_, end, name), (start, _, other) in itertools.pairwise(spans):
-        if start < end:
-            raise CaptureError(f"{name} and {other} are views of the same words")
-
-
-def _reach(tensor: Tensor) -> int:
-    """Return the bytes from the first word of a tensor to the end of its last."""
-    steps = zip(tensor.shape, tensor.stride(), strict=True)
-    words = 1 + sum((size - 1) * stride for size, stride in steps)
-    return words * tensor.element_size()
 
 
 def _place(tensor: Tensor) -> tuple[Any, ...]:
