@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from networks import ZOO, Builder, subject_of
+from networks import ZOO, Builder, subject_of, views
 from stoic.campaign.facts import scores_of
 from stoic.criteria import Top1Changed
 from stoic.faults.space import Fault, fault_space
@@ -17,6 +17,8 @@ from stoic.network.patch import same_words
 from stoic.network.sites import Kind, Site
 from stoic.network.subject import Answer, Bench
 
+# A deep copy parts a weight from the view of it, so it is no oracle for `views`.
+BUILDERS = tuple(build for build in ZOO if build is not views)
 KINDS: tuple[Kind, ...] = ("parameter", "buffer", "activation", "input")
 PER_KIND = 12
 
@@ -54,7 +56,7 @@ def outcome(bench: Bench, fault: Fault, *, fast: bool) -> list[Tensor] | str:
     return whole_output(answer, bench)
 
 
-@pytest.mark.parametrize("build", ZOO, ids=lambda build: build.__name__)
+@pytest.mark.parametrize("build", BUILDERS, ids=lambda build: build.__name__)
 def test_an_exact_trial_has_the_words_of_a_naive_run(build: Builder) -> None:
     specimen, subject = build(), subject_of(build)
     with torch.inference_mode():
@@ -70,7 +72,7 @@ def test_an_exact_trial_has_the_words_of_a_naive_run(build: Builder) -> None:
                 assert all(map(same_words, ours, theirs)), fault
 
 
-@pytest.mark.parametrize("build", ZOO, ids=lambda build: build.__name__)
+@pytest.mark.parametrize("build", BUILDERS, ids=lambda build: build.__name__)
 def test_a_fast_trial_has_the_verdict_of_a_naive_run_where_it_is_sure(
     build: Builder,
 ) -> None:
@@ -99,7 +101,7 @@ def test_a_fast_trial_has_the_verdict_of_a_naive_run_where_it_is_sure(
             assert torch.equal(verdicts[0][sure], verdicts[1][sure]), fault
 
 
-@pytest.mark.parametrize("build", ZOO, ids=lambda build: build.__name__)
+@pytest.mark.parametrize("build", BUILDERS, ids=lambda build: build.__name__)
 def test_trials_packed_into_one_batch_are_those_of_runs_alone(build: Builder) -> None:
     specimen, subject = build(), subject_of(build)
     with torch.inference_mode():
