@@ -1,4 +1,4 @@
-"""The checker that runs the annotated shapes and types of the engine in tests."""
+"""The checker that runs the annotated shapes and types in tests."""
 
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar

@@ -41,9 +41,6 @@ from test_criteria import (
     top1_wrong,
 )
 
-# Minutes on two cores; `pytest -m slow` runs it.
-pytestmark = pytest.mark.slow
-
 INPUTS = 5
 
 

@@ -22,9 +22,6 @@ from stoic.network.patch import same_words
 from stoic.network.prepare import attention_by_parts, prepare
 from stoic.network.subject import Inputs, same_leaves
 
-# Minutes on two cores; `pytest -m slow` runs it.
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread() -> Iterator[None]:

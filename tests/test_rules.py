@@ -19,9 +19,6 @@ from stoic.network.patch import Changed, Changes, Patch, overlaid, same_words, w
 from stoic.network.program import First, Program, Ref, Step, as_reshape
 from stoic.network.rules import Call, channels, contraction, layout, pointwise, rule_for
 
-# Minutes on two cores; `pytest -m slow` runs it.
-pytestmark = pytest.mark.slow
-
 ATEN = torch.ops.aten
 
 

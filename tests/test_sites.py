@@ -42,9 +42,6 @@ from stoic.network.prepare import prepare
 from stoic.network.sites import Site
 from stoic.network.subject import Inputs
 
-# Minutes on two cores; `pytest -m slow` runs it.
-pytestmark = pytest.mark.slow
-
 # Those of the zoo whose sites differ in kind; the others are tried by replay.
 SOME = (resnet, vit, encoder, lstm, gru, dlrm, tied, twice, weight_norm, quantised)
 MORE = (*SOME, counting, centred, constants, assorted, branching, fixed)

@@ -7,10 +7,11 @@ References:
     Iandola et al., SqueezeNet, 2016.
 """
 
+import io
 import pickle
 import tarfile
 from collections.abc import Iterator, Mapping
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,7 +58,7 @@ def load_squeezenet() -> nn.Module:
         member = archive.extractfile(_MEMBER)
         if member is None:
             raise CaseError(f"{SQUEEZENET.filename} must hold the file {_MEMBER}")
-        arrays = load_arrays(member)
+        arrays = load_arrays(member.read())
     network: nn.Module = squeezenet1_1(weights=None)
     network.load_state_dict(dict(_state(arrays)))
     return network.eval()
@@ -80,13 +81,13 @@ def _layers() -> dict[str, str]:
     return layers
 
 
-def load_arrays(file: IO[bytes]) -> Any:
+def load_arrays(pickled: bytes) -> Any:
     """Read a pickle made of plain containers and NumPy arrays.
 
     Raises:
         CaseError: The pickle names anything else, which is then not touched.
     """
-    return _ArrayReader(file, encoding="latin1").load()
+    return _ArrayReader(io.BytesIO(pickled), encoding="latin1").load()
 
 
 class _ArrayReader(pickle.Unpickler):
