@@ -267,6 +267,31 @@ def convolutions() -> Specimen:
     return _specimen(network, _images(channels=4))
 
 
+class _Rows(nn.Module):
+    """Convolutions of one and of three dimensions, each with a batch norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv1d(2, 6, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm1d(6)
+        self.conv2 = nn.Conv1d(6, 4, 3, groups=2)
+        self.bn2 = nn.BatchNorm1d(4)
+        self.conv3 = nn.Conv3d(1, 3, 2)
+        self.bn3 = nn.BatchNorm3d(3)
+        self.head = nn.Linear(9, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))))
+        y = y[:, None, :, :, None].expand(-1, -1, -1, -1, 2)
+        out: Tensor = self.head(self.bn3(self.conv3(y)).flatten(2).amax(2).repeat(1, 3))
+        return out
+
+
+@_once
+def rows() -> Specimen:
+    return _specimen(_Rows(), torch.randn(3, 2, 8))
+
+
 class _Fire(nn.Module):
     def __init__(self, channels: int, squeeze: int, expand: int) -> None:
         super().__init__()
@@ -828,6 +853,7 @@ CAPTURED: tuple[Builder, ...] = (
     resnet_channels_last,
     mobilenet,
     convolutions,
+    rows,
     squeezenet,
     densenet,
     vgg,

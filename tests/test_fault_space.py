@@ -147,9 +147,13 @@ def test_a_position_outside_is_refused(position: int) -> None:
 
 
 def test_an_empty_space_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least 1 fault, got 0 from 1 sites"):
+    with pytest.raises(
+        ValueError, match="at least 1 fault, got 0 of model flip in 1 sites"
+    ):
         fault_space([SCALE], bits="exponent", inputs=1)
-    with pytest.raises(ValueError, match="at least 1 fault, got 0 from 0 sites"):
+    with pytest.raises(
+        ValueError, match="at least 1 fault, got 0 of model flip in 0 sites"
+    ):
         fault_space([], inputs=1)
     assert FaultSpace(()).size == 0
 

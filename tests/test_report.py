@@ -144,8 +144,7 @@ def test_the_numbers_are_those_of_the_tables(shown: tuple[Run, Path]) -> None:
 
     names = {"sdc": "SDC", "nonfinite": "non-finite"}
     for row in outcome_shares(run):
-        if row.label != "harmless":
-            assert_shows(page.row("outcomes", names.get(row.label, row.label)), row)
+        assert_shows(page.row("outcomes", names.get(row.label, row.label)), row)
     for row in pvf(run, "component"):
         cells = page.row("layers", row.label)
         assert_shows(cells, row)

@@ -190,7 +190,8 @@ def test_outcomes_are_recounted(uniform: tuple[Run, list[MadeTrial]]) -> None:
 
     rows = {str(row.key[0]): row for row in outcome_shares(run)}
 
-    assert tuple(rows) == OUTCOMES
+    # An exact run tells masked and benign apart.
+    assert list(rows) == [outcome for outcome in OUTCOMES if outcome != "harmless"]
     for outcome, row in rows.items():
         base = trials if outcome == "unknown" else told
         found = [outcome_of(t, i) for t in base for i in range(INPUTS)]

@@ -100,6 +100,8 @@ class Settings:
     def __post_init__(self) -> None:
         for name in ("faults", "batch", "shard", "memory"):
             check_count(name, getattr(self, name))
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int):
+            raise ValueError(f"seed must be a whole number, got {self.seed!r}")
         for kind in self.kinds:
             check_name("kind", kind, get_args(Kind))
         check_name("scope", self.scope, get_args(Scope))
@@ -335,7 +337,7 @@ def _plan(chosen: Settings, strata: tuple[tuple[str, FaultSpace], ...]) -> Plan:
     if chosen.faults > total:
         raise ValueError(
             f"faults must be at most {total}, the size of the fault space, got "
-            f"{chosen.faults}; leave the number out to try every fault"
+            f"{chosen.faults}; try every fault instead: faults=None or --exhaustive"
         )
     if len(strata) == 1:
         return Uniform(chosen.faults)

@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 from stoic.campaign.facts import Judge, scores_of
 from stoic.campaign.fingerprint import data_fingerprint, joined_fingerprint
 from stoic.campaign.trials import Bay
+from stoic.criteria import Criterion
 from stoic.network.captured import CapturedSubject
 from stoic.network.prepare import attention_by_parts
 from stoic.network.subject import Inputs, same_leaves
@@ -65,7 +66,11 @@ def check_network(network: nn.Module) -> None:
         raise ValueError(
             f"network must be a torch module, got {type(network).__name__}"
         )
-    training = [path or "itself" for path, m in network.named_modules() if m.training]
+    training = [
+        path or "the network itself"
+        for path, m in network.named_modules()
+        if m.training
+    ]
     if training:
         raise ValueError(
             f"network must be in evaluation mode, got {training[0]} in training mode; "
@@ -222,14 +227,19 @@ def _check_verdict(golden: Any, bay: Bay, start: int) -> None:
     expected = min(bay.batch, bay.inputs.count - start)
     if failed.shape != (expected,) or clearance.shape != (expected,):
         raise ValueError(
-            f"criterion {bay.judge.criterion.as_record()['name']} must give a verdict "
+            f"criterion {_named(bay.judge.criterion)} must give a verdict "
             f"for each of the {expected} inputs, got shape {tuple(failed.shape)}"
         )
     if bool(failed.any()):
         raise ValueError(
-            f"criterion {bay.judge.criterion.as_record()['name']} must pass each of "
+            f"criterion {_named(bay.judge.criterion)} must pass each of "
             f"the {expected} fault-free inputs, got {int(failed.sum())} failed"
         )
+
+
+def _named(criterion: Criterion) -> str:
+    record = criterion.as_record()
+    return str(record.get("function", record["name"]))
 
 
 def _judged(golden: Any, bay: Bay) -> Any:

@@ -3,8 +3,10 @@
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
+from textwrap import shorten
 from types import ModuleType
 from typing import Any
 
@@ -36,12 +38,13 @@ def load_user(reference: str) -> Case:
     module, colon, function = reference.partition(":")
     if not (module and colon and function):
         raise CaseError(f"case must be 'module:function', got {reference!r}")
-    make = _function(_module(module), function)
+    home = _module(module)
+    make = _function(home, function)
     try:
         made = make()
     except Exception as error:
         raise CaseError(
-            f"{reference} must return a case, got {_reason(error)}"
+            f"{reference} must return a case, got {_reason(error)}{_where(error, home)}"
         ) from error
     return made if isinstance(made, Case) else _case(reference, _parts(reference, made))
 
@@ -70,8 +73,15 @@ def _function(module: ModuleType, name: str) -> Callable[[], object]:
 
 
 def _reason(error: Exception) -> str:
-    """Say what went wrong in one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())
+    """Say what went wrong in one line that is not too long."""
+    return shorten(f"{type(error).__name__}: {error}", 200, placeholder=" …")
+
+
+def _where(error: Exception, home: ModuleType) -> str:
+    """Name the line of the user's module that raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == home.__file__]
+    return f"; raised in line {lines[-1]} of {home.__file__}" if lines else ""
 
 
 def _parts(reference: str, made: object) -> dict[str, Any]:

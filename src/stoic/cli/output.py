@@ -22,21 +22,23 @@ def chat(line: str) -> None:
 
 def print_measured(measured: Measured, *, as_json: bool) -> None:
     """Print the answers of a run as tables, or as JSON."""
+    from stoic.estimates import OUTCOMES
+
     if as_json:
         print(json.dumps(measured.as_record(), indent=1))
         return
     print(measured.summary)
     print()
-    rows = (*measured.outcomes(), *measured.changed())
-    print(aligned([_line(row) for row in rows]))
+    lines = [_line(row, OUTCOMES[row.label]) for row in measured.outcomes()]
+    print(aligned([*lines, *map(_line, measured.changed())]))
     if measured.run.manifest.space.fault_model.get("several") is None:
         print()
-        print(aligned([_line(row) for row in measured.worst(10)]))
+        print(aligned([*map(_line, measured.worst(10))]))
 
 
-def _line(row: Any) -> dict[str, str]:
+def _line(row: Any, name: str | None = None) -> dict[str, str]:
     return {
-        "what": row.label,
+        "what": name or row.label,
         "share": str(row.estimate),
         "trials": f"{row.trials:,}",
         "of faults": f"{row.faults:,}",

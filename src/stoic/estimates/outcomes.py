@@ -21,7 +21,16 @@ if TYPE_CHECKING:
 
 __all__ = ["OUTCOMES", "outcome_shares", "per_class", "per_input"]
 
-OUTCOMES = ("masked", "benign", "harmless", "sdc", "nonfinite", "crash", "unknown")
+# How people write them.
+OUTCOMES = {
+    "masked": "masked",
+    "benign": "benign",
+    "harmless": "harmless",
+    "sdc": "SDC",
+    "nonfinite": "non-finite",
+    "crash": "crash",
+    "unknown": "unknown",
+}
 
 _OUTCOME = """
     CASE WHEN nonfinite > 0 THEN 'nonfinite' WHEN failed THEN 'sdc'
@@ -34,8 +43,9 @@ def outcome_shares(run: Run, *, confidence: float = 0.95) -> tuple[Row, ...]:
 
     An input has one outcome per trial: ``crash`` and ``unknown`` are those of the
     trial; else ``nonfinite`` (failed or not), ``sdc`` (failed, finite), ``harmless``
-    (masked or benign, not told apart), ``benign`` and ``masked``. An unknown trial may
-    hide any other outcome, and widens all of their intervals.
+    (masked or benign; only fast mode does not tell them apart), ``benign`` and
+    ``masked``. An unknown trial may hide any other outcome, and widens all of their
+    intervals.
     """
     with run.connection() as connection:
         facts = read_facts(connection, "o.failed")
@@ -60,6 +70,7 @@ def outcome_shares(run: Run, *, confidence: float = 0.95) -> tuple[Row, ...]:
             trials=len(facts.trial),
         )
         for outcome, share in shares.items()
+        if outcome != "harmless" or run.manifest.mode == "fast"
     )
 
 

@@ -174,9 +174,10 @@ def fault_space(
         if block.size:
             blocks.append(block)
     if not blocks:
+        named = " ".join(map(str, model.as_record().values()))
         raise ValueError(
-            f"a fault space must hold at least 1 fault, got 0 from {len(sites)} sites "
-            f"and bits {bits!r}; choose more sites or other bits"
+            f"a fault space must hold at least 1 fault, got 0 of model {named} in "
+            f"{len(sites)} sites and bits {bits!r}; choose more sites or other bits"
         )
     return FaultSpace(tuple(blocks))
 

@@ -14,11 +14,11 @@ from stoic.faults.formats import flat_words
 from stoic.faults.space import Fault
 from stoic.network.budget import Budget
 from stoic.network.exact import ExactStepper
-from stoic.network.fast import FastStepper, TooLargeError
+from stoic.network.fast import FastStepper
 from stoic.network.golden import Golden
 from stoic.network.inject import changes_of, words_of
 from stoic.network.program import Program
-from stoic.network.replay import Replay, Replayed
+from stoic.network.replay import Replay, Replayed, TimeLimitError
 from stoic.network.rows import RowDims
 from stoic.network.sites import LeftOut, Site
 from stoic.network.stacks import Stacks, packs
@@ -84,6 +84,7 @@ class CapturedBench:
         self._switches = switches
         self._stepper = ExactStepper(golden, narrow=switches.narrow)
         self._exact = Replay(self._stepper, exit_masked=switches.exit_masked)
+        self._plain = Replay(ExactStepper(golden, narrow=False), exit_masked=False)
         self._words: dict[str, NDArray[Any]] = {}
         self.golden = golden.answer
 
@@ -141,13 +142,15 @@ class CapturedBench:
         if rows is None and len(trials) > 1:
             return self._stacks.run([faults[0] for faults in trials], deadline)
         changes, corrupt = changes_of(list(chain(*trials)), self._golden)
-        if fast:
+        # Only what raises in every way, the plain one too, is the network's crash.
+        for way in (self._fast, self._exact) if fast else (self._exact,):
             try:
-                found = self._fast(changes, corrupt, deadline=deadline)
-                return self._answer(found, rows)
-            except TooLargeError:
-                pass
-        return self._answer(self._exact(changes, corrupt, deadline=deadline), rows)
+                return self._answer(way(changes, corrupt, deadline=deadline), rows)
+            except TimeLimitError:
+                raise
+            except Exception:
+                continue
+        return self._answer(self._plain(changes, corrupt, deadline=deadline), rows)
 
     def _answer(self, found: Replayed, rows: Rows | None) -> Answer:
         if not found.outputs:

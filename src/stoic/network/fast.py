@@ -145,7 +145,9 @@ def _probe(golden: Golden, layout: torch.memory_format) -> float:
     folds = {fold.norm.name: fold for fold in find_folds(golden, layout).values()}
     spent = 0.0
     for fold in folds.values():
-        value = golden(fold.source).contiguous(memory_format=layout)
+        value = golden(fold.source)
+        if value.dim() == 4:
+            value = value.contiguous(memory_format=layout)
         for counted in (False, True):
             begun = time.perf_counter()
             fold(value)

@@ -124,10 +124,12 @@ class Selected:
         dims = self.golden.rows
         assert dims is not None
         dim = dims.get(name, SAME)
-        if dim == SAME:
+        step = self.program.by_name.get(name)
+        # What no step computes, such as the graphs of a condition, has no rows.
+        if dim == SAME or (dim == ODD and step is None):
             return self.golden(name)
-        if dim == ODD:
-            return self.golden.program.by_name[name](self)
+        if dim == ODD and step is not None:
+            return step(self)
         return take(self.golden(name), dim, self.index)
 
 

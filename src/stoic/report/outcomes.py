@@ -4,21 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from stoic.estimates import outcome_shares
-from stoic.records import Manifest, Run
+from stoic.estimates import OUTCOMES, outcome_shares
+from stoic.records import Run
 from stoic.report.plots import Plot, plot
 
 __all__ = ["Outcomes", "Segment", "outcomes"]
 
-_NAMES = {
-    "masked": "masked",
-    "benign": "benign",
-    "harmless": "harmless",
-    "sdc": "SDC",
-    "nonfinite": "non-finite",
-    "crash": "crash",
-    "unknown": "unknown",
-}
 _NOTES = {
     "masked": "the output is the same, word for word",
     "benign": "the output differs, but does not fail",
@@ -65,25 +56,19 @@ class Outcomes:
 
 def outcomes(run: Run) -> Outcomes:
     """Return the shares of outcomes of a run."""
-    rows = [
-        row
-        for row in outcome_shares(run)
-        if row.estimate.value > 0 or _possible(run.manifest, str(row.key[0]))
-    ]
+    rows = outcome_shares(run)
     segments, start = [], 0.0
     for row in rows:
         name, width = str(row.key[0]), 100 * row.estimate.value
-        segments.append(Segment(_NAMES[name], name, round(start, 3), round(width, 3)))
+        segments.append(Segment(OUTCOMES[name], name, round(start, 3), round(width, 3)))
         start += width
     return Outcomes(
-        plot=plot((_NAMES[n], _NOTES[n], n, r) for r in rows for n in [str(r.key[0])]),
+        plot=plot(
+            (OUTCOMES[n], _NOTES[n], n, r) for r in rows for n in [str(r.key[0])]
+        ),
         segments=tuple(s for s in segments if s.width),
         messages=_messages(run),
     )
-
-
-def _possible(manifest: Manifest, outcome: str) -> bool:
-    return outcome != "harmless" or manifest.mode == "fast"
 
 
 def _messages(run: Run) -> tuple[tuple[str, int], ...]:

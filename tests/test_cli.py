@@ -1,0 +1,181 @@
+"""The command as a user runs it: what it prints where, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stoic.cli.commands import main
+
+A_CASE = """
+import torch
+from torch import nn
+
+def small():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
+    inputs = torch.randn(6, 4)
+    return network, inputs, network(inputs).argmax(1)
+
+def normed():
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3)
+    )
+    return network.eval(), torch.randn(6, 1, 6, 6)
+
+def deciding():
+    class Deciding(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(4, 3)
+        def forward(self, x):
+            return self.head(x) if float(x.sum()) < 1e9 else x[:, :3]
+    torch.manual_seed(0)
+    return Deciding().eval(), torch.randn(6, 4)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    # A name that no other test has imported.
+    (tmp_path / "cli_case.py").write_text(A_CASE)
+
+
+def measure(*options: str, case: str = "cli_case:small") -> int:
+    return main(["pvf", case, "--faults", "60", "--seed", "1", *options])
+
+
+def test_results_on_stdout_and_chatter_on_stderr(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert measure("--out", "run") == 0
+
+    said = capsys.readouterr()
+    assert said.out.startswith("PVF ")
+    for word in ("masked", "SDC", "0.weight", "95 % guaranteed interval"):
+        assert word in said.out
+    assert "report: run/report.html" in said.err
+    assert Path("run/report.html").stat().st_size > 10_000
+    assert Path("run/manifest.json").exists()
+
+
+def test_json_is_all_there_is_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
+    assert measure("--out", "run", "--json") == 0
+
+    record = json.loads(capsys.readouterr().out)
+    assert 0 <= record["pvf"]["low"] <= record["pvf"]["value"] <= record["pvf"]["high"]
+
+
+def test_the_report_of_a_run_says_the_same_again(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    measure("--out", "run", "--json")
+    first = json.loads(capsys.readouterr().out)
+    Path("run/report.html").unlink()
+
+    assert main(["report", "run", "--out", "page.html", "--json"]) == 0
+
+    assert json.loads(capsys.readouterr().out) == first
+    assert "<svg" in Path("page.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "word"),
+    [
+        (("--bits", "30", "--fail-above", "0.01"), 1, "above"),
+        (("--bits", "0", "--fail-above", "0.5"), 0, "below"),
+        (("--bits", "30", "--fail-above", "0.28"), 3, "not shown"),
+    ],
+)
+def test_a_limit_decides_the_exit_code(
+    options: tuple[str, ...],
+    code: int,
+    word: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    measured = measure("--json", *options)
+
+    said = capsys.readouterr()
+    record: dict[str, Any] = json.loads(said.out)["pvf"]
+    assert measured == code, (record, said.err)
+    assert f"PVF is {word} {float(options[-1]):g} at one-sided 95 %" in said.err
+
+
+def test_the_same_command_goes_on_with_a_run(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    measure("--out", "run", "--json")
+    first = capsys.readouterr().out
+
+    assert measure("--out", "run", "--json") == 0
+    assert capsys.readouterr().out == first
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--mode", "fast", "--verify", "60"),
+        ("--kind", "activation,input", "--verify", "60"),
+        ("--kind", "activation", "--scope", "batch", "--fault-model", "burst:3"),
+        ("--fault-model", "stuck-at-1", "--strata", "bit", "--bits", "exponent"),
+        ("--fault-model", "flips:2", "--exclude", "*bias", "--sites", "0.*,2.*"),
+        ("--rate", "0.001", "--criterion", "top1-wrong"),
+        ("--per-trial", "3", "--criterion", "tolerance:0.1,0.1"),
+        ("--memory", "1M", "--batch", "2", "--threads", "1", "--inputs", "5"),
+        ("--slow-path", "--time-limit", "5", "--best", "1"),
+    ],
+    ids=" ".join,
+)
+def test_every_option_makes_a_run_with_a_report(
+    options: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert measure("--out", "run", *options) == 0, capsys.readouterr().err
+    assert "report: run/report.html" in capsys.readouterr().err
+
+
+def test_a_network_as_it_is_deployed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert measure("--as-deployed", "--json", case="cli_case:normed") == 0
+    assert "as deployed" in json.loads(capsys.readouterr().out)["summary"]
+
+
+def test_every_fault_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["pvf", "cli_case:small", "--sites", "2.bias", "--exhaustive"]
+
+    assert main([*command, "--json", "--out", "run"]) == 0
+
+    assert json.loads(capsys.readouterr().out)["pvf"]["kind"] == "census"
+
+
+def test_the_slow_path_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert measure(case="cli_case:deciding") == 0
+
+    said = capsys.readouterr().err
+    assert said.count("slow path, the network cannot be captured") == 1
+
+
+def test_cases_and_sites_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cases"]) == 0
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in ("signs", "digits", "imagenet"))
+    assert main(["cases", "--json"]) == 0
+    assert {"signs", "digits"} <= {
+        c["name"] for c in json.loads(capsys.readouterr().out)
+    }
+    assert main(["sites", "cli_case:small", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows["0.weight"]["shape"] == "8x4"
+    assert rows["1:out"]["kind"] == "activation"
+    assert main(["sites", "cli_case:small", "--left-out"]) == 0
+
+
+def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.strip()[0].isdigit()
+    assert main(["pvf", "--help"]) == 0
+    assert "--fail-above" in capsys.readouterr().out
