@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from networks import ZOO, Builder, subject_of, views
-from stoic.campaign.facts import scores_of
+from stoic.campaign.scores import scores_of
 from stoic.criteria import Top1Changed
 from stoic.faults.space import Fault, fault_space
 from stoic.network.fast import TooLargeError

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -34,7 +35,7 @@ from stoic.faults.models import BitFlip, FaultModel
 from stoic.faults.selection import chosen_sites
 from stoic.faults.space import Block, FaultSpace, Scope, fault_space
 from stoic.network.deployed import as_deployed
-from stoic.network.memory import kept_memory
+from stoic.network.memory import kept_memory, settled_objects
 from stoic.network.prepare import prepare
 from stoic.network.sites import Kind
 from stoic.network.subject import Inputs, Subject
@@ -192,8 +193,10 @@ def _run(
     progress: Progress | None,
 ) -> None:
     ticker = _Ticker(campaign, progress)
-    for done in recorded(campaign, manifest, path, clusters=clusters, tick=ticker.tick):
-        ticker.set(done)
+    steps = recorded(campaign, manifest, path, clusters=clusters, tick=ticker.tick)
+    with settled_objects(), closing(steps):
+        for done in steps:
+            ticker.set(done)
 
 
 def _manifest(
@@ -348,7 +351,7 @@ def _plan(chosen: Settings, strata: tuple[tuple[str, FaultSpace], ...]) -> Plan:
 def _shard_size(seconds: float) -> int:
     """Return so many trials that even full runs of them take about half a minute."""
     size = 64
-    while size < 4096 and size * 2 * seconds < 30:
+    while size < 8192 and size * 2 * seconds < 30:
         size *= 2
     return size
 

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from stoic.campaign.facts import Judge, scores_of
+from stoic.campaign.facts import Judge
 from stoic.campaign.fingerprint import data_fingerprint, joined_fingerprint
+from stoic.campaign.scores import scores_of
 from stoic.campaign.trials import Bay
 from stoic.criteria import Criterion
 from stoic.network.captured import CapturedSubject

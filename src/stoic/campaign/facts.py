@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
+from stoic.campaign.moved import Moved, differing, gaps, taken
+from stoic.campaign.scores import best_classes, scores_of
 from stoic.criteria import Criterion, Custom, unjudged
 
 __all__ = [
@@ -19,8 +19,7 @@ __all__ = [
     "Facts",
     "Judge",
     "RaisedError",
-    "best_classes",
-    "scores_of",
+    "Standing",
     "told",
 ]
 
@@ -44,17 +43,35 @@ def told(error: Exception) -> str:
 
 @dataclass(frozen=True)
 class Facts:
-    """One row per row of an output.
+    """What is known of the rows of an output.
 
     Args:
-        columns: As the table of outcomes has them, without trial and input.
-        masked: Rows whose output words are the golden ones.
+        told: Rows that have facts. The words of the others are the golden ones, or,
+            where last bits may be off, too close to them for another verdict.
+        columns: Of those rows, as the table of outcomes has them.
         unsure: Rows on which rounding could have turned the verdict.
     """
 
+    told: NDArray[Any]
     columns: dict[str, NDArray[Any]]
-    masked: NDArray[Any]
     unsure: NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where the golden output of each row stands.
+
+    Args:
+        size: Its largest score; endless where rounding cannot be told.
+        clearance: The least change of a score that turns its verdict.
+    """
+
+    size: Tensor
+    clearance: Tensor
+
+    def at(self, rows: Tensor) -> Standing:
+        """Return the standing of some rows."""
+        return Standing(self.size[rows], self.clearance[rows])
 
 
 @dataclass(frozen=True)
@@ -82,44 +99,118 @@ class Judge:
             return output
         return scores_of(output)
 
-    def facts(
-        self, golden: Any, faulty: Any, labels: Tensor | None, *, exact: bool
+    def standing(self, golden: Any, labels: Tensor | None) -> Standing:
+        """Return where a golden output stands."""
+        scores = self.verdict_input(golden)
+        clearance = self.criterion.clearance(scores, scores, labels).cpu()
+        if self.tail is not None or not _is_floating(scores):
+            return Standing(torch.full_like(clearance, np.inf), clearance)
+        sizes = scores.abs().reshape(len(scores), -1).amax(1)
+        return Standing(sizes.cpu().double(), clearance)
+
+    def exact_facts(
+        self, golden: Any, faulty: Any, labels: Tensor | None, count: int
     ) -> Facts:
-        """Compare a faulty output with the golden one, row by row.
+        """Compare a faulty output that is right to the bit with the golden one.
 
         Args:
             golden: The network's output without the fault.
             faulty: And with it.
             labels: Of the rows.
-            exact: Whether the faulty output is right to the bit.
+            count: Number of rows.
 
         Raises:
             CriterionError: The criterion raised.
             RaisedError: The tail raised, or the output has another shape.
         """
+        before, after = self._compared(golden, faulty)
+        told = differing(golden, faulty, count)
+        rows = torch.from_numpy(told.nonzero()[0])
+        moved = gaps(golden, faulty, count, rows)
+        failed, _ = self._verdicts_of(before, after, labels, count, rows, exact=True)
+        columns = {"differs": np.ma.masked_array(told[told], False), "failed": failed}
+        columns |= self._more(moved, faulty, count, rows)
+        return Facts(told, columns, np.zeros(count, bool))
+
+    def fast_facts(
+        self,
+        golden: Any,
+        faulty: Any,
+        labels: Tensor | None,
+        count: int,
+        standing: Standing,
+    ) -> Facts:
+        """Compare a faulty output whose last bits may be off, as `exact_facts` does.
+
+        Args:
+            golden: The network's output without the fault.
+            faulty: And with it.
+            labels: Of the rows.
+            count: Number of rows.
+            standing: Of the golden output, row by row.
+        """
+        before, after = self._compared(golden, faulty)
+        moved = gaps(golden, faulty, count)
+        deviation = torch.from_numpy(moved.deviation)
+        room = self._room(standing.size + deviation, after)
+        near = (deviation <= room) & (standing.clearance > 2 * room)
+        told = (~near).numpy() | (moved.nonfinite > 0)
+        rows = torch.from_numpy(told.nonzero()[0])
+        failed, clearance = self._verdicts_of(
+            before, after, labels, count, rows, exact=False
+        )
+        unsure = np.zeros(count, bool)
+        # "Not further" rather than "closer": NaN is neither.
+        unsure[told] = ~(clearance > room[rows]).numpy()
+        unsure |= moved.nonfinite > 0
+        away = (deviation > room).numpy()[told]
+        columns = {"differs": np.ma.masked_array(away, ~away), "failed": failed}
+        columns |= self._more(moved.of(told), faulty, count, rows)
+        return Facts(told, columns, unsure)
+
+    def _compared(self, golden: Any, faulty: Any) -> tuple[Any, Any]:
         before, after = self.verdict_input(golden), self._faulty_input(faulty)
         if isinstance(before, Tensor) and before.shape != after.shape:
             shapes = (tuple(output.shape) for output in (before, after))
             raise RaisedError("output must have shape {}, got {}".format(*shapes))
+        return before, after
+
+    def _verdicts_of(
+        self,
+        before: Any,
+        after: Any,
+        labels: Tensor | None,
+        count: int,
+        rows: Tensor,
+        *,
+        exact: bool,
+    ) -> tuple[NDArray[Any], Tensor]:
+        """Return verdict and clearance of some rows, asking for no others if it can."""
+        if not len(rows):
+            return np.zeros(0, bool), torch.zeros(0)
+        apart = isinstance(before, Tensor) and not isinstance(self.criterion, Custom)
+        if apart and len(before) == count:
+            before, after = taken(before, rows), taken(after, rows)
+            labels = None if labels is None else taken(labels, rows)
+            failed, clearance = self.verdicts(before, after, labels, exact=exact)
+            return failed.cpu().numpy(), clearance
         failed, clearance = self.verdicts(before, after, labels, exact=exact)
-        moved = compared(golden, faulty, len(failed))
-        unsure = np.zeros(len(failed), bool)
-        differs = np.ma.masked_array(moved.differs, unsure)
-        if not exact:
-            room = self._room(after)
-            # "Not further" rather than "closer": NaN is neither.
-            unsure = ~(clearance > room).numpy() | (moved.nonfinite > 0)
-            differs = np.ma.masked_array(
-                moved.differs, ~(torch.from_numpy(moved.deviation) > room).numpy()
+        if failed.shape != (count,):
+            name = self.criterion.as_record()["name"]
+            raise CriterionError(
+                f"criterion {name} must give a verdict for each of {count} inputs, "
+                f"got shape {tuple(failed.shape)}"
             )
-        columns: dict[str, Any] = {
-            "differs": differs,
-            "failed": failed.cpu().numpy(),
-            "nonfinite": moved.nonfinite,
-            "deviation": moved.deviation,
-            **best_classes(faulty, self.top_k, len(failed)),
-        }
-        return Facts(columns, ~moved.differs & exact, unsure)
+        return failed.cpu()[rows].numpy(), clearance if exact else clearance[rows]
+
+    def _more(
+        self, moved: Moved, faulty: Any, count: int, rows: Tensor
+    ) -> dict[str, NDArray[Any]]:
+        """Return the facts that need no verdict."""
+        columns = {"nonfinite": moved.nonfinite, "deviation": moved.deviation}
+        if self.top_k:
+            columns |= best_classes(taken(scores_of(faulty), rows), self.top_k)
+        return columns
 
     def _faulty_input(self, faulty: Any) -> Any:
         try:
@@ -146,112 +237,17 @@ class Judge:
             name = self.criterion.as_record()["name"]
             raise CriterionError(unjudged(name, error)) from error
 
-    def _room(self, scores: Any) -> Tensor:
-        """Return how far rounding may have carried the scores of each input.
+    def _room(self, size: Tensor, scores: Any) -> Tensor:
+        """Return how far rounding may have carried scores that are at most so large.
 
         Endless where it cannot be told: behind a tail or in whole numbers, and close to
         an overflow.
         """
-        if self.tail is not None or not _is_floating(scores):
-            return torch.tensor([np.inf])
+        if not _is_floating(scores):
+            return torch.full_like(size, np.inf)
         format = torch.finfo(scores.dtype)
-        sizes = scores.abs().nan_to_num(0, 0, 0).reshape(len(scores), -1)
-        size = sizes.amax(1).cpu().double()
         room: Tensor = self.slack * format.eps * size
-        return room.masked_fill(size * _NEAR_OVERFLOW > format.max, np.inf)
-
-
-@dataclass(frozen=True)
-class _Moved:
-    differs: NDArray[Any]
-    nonfinite: NDArray[Any]
-    deviation: NDArray[Any]
-
-
-def compared(golden: Any, faulty: Any, inputs: int) -> _Moved:
-    """Compare outputs word by word, over all tensors with a row per input."""
-    differs = np.zeros(inputs, bool)
-    nonfinite = np.zeros(inputs, np.int64)
-    deviation = np.zeros(inputs, np.float32)
-    pairs = zip(pytree.tree_leaves(golden), pytree.tree_leaves(faulty), strict=True)
-    for a, b in pairs:
-        if not isinstance(a, Tensor) or not a.numel() + b.numel():
-            continue
-        if a.shape != b.shape:
-            # As of boxes found: they belong to no input and cannot be subtracted.
-            differs[:] = True
-            continue
-        a, b = (_rowed(t, inputs) for t in (a, b))
-        differs |= (_words(a) != _words(b)).any(1).cpu().numpy()
-        gap, broken = _gap(a, b)
-        deviation = np.maximum(deviation, gap.cpu().numpy())
-        nonfinite += broken.cpu().numpy()
-    return _Moved(differs, nonfinite, deviation)
-
-
-def _gap(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the largest finite difference of each row, and how many values broke."""
-    gap = (b.double() - a.double()).abs()
-    largest = gap.amax(1)
-    if bool(largest.isfinite().all()):
-        return largest.float(), torch.zeros(len(a), dtype=torch.int64)
-    broken = (~b.isfinite() & a.isfinite()).sum(1)
-    return torch.where(gap.isfinite(), gap, 0.0).amax(1).float(), broken
-
-
-def _rowed(tensor: Tensor, inputs: int) -> Tensor:
-    """Return a tensor as one row per input; what has no rows belongs to every input."""
-    if tensor.dim() and tensor.shape[0] == inputs:
-        return tensor.reshape(inputs, -1)
-    return tensor.reshape(1, -1).expand(inputs, -1)
-
-
-def _words(tensor: Tensor) -> Tensor:
-    kinds = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-    return tensor.contiguous().view(kinds[tensor.element_size()])
-
-
-def scores_of(output: Any) -> Tensor:
-    """Return the scores in an output: itself, its ``logits``, or its first tensor.
-
-    Raises:
-        ValueError: There is no tensor in it.
-    """
-    if isinstance(output, Tensor):
-        return output
-    named = getattr(output, "logits", None)
-    if named is None and isinstance(output, Mapping):
-        named = output.get("logits")
-    if isinstance(named, Tensor):
-        return named
-    tensors = [t for t in pytree.tree_leaves(output) if isinstance(t, Tensor)]
-    if not tensors:
-        raise ValueError(f"output must hold a tensor, got {type(output).__name__}")
-    return tensors[0]
-
-
-def best_classes(output: Any, top_k: int, inputs: int) -> dict[str, NDArray[Any]]:
-    """Return the best classes and their scores, where the output has classes."""
-    if not top_k:
-        return {}
-    scores, classes = _ranked(scores_of(output), top_k)
-    ranks = range(top_k)
-    return {
-        **{f"top{rank}": classes[:, rank].cpu().numpy() for rank in ranks},
-        **{f"score{rank}": scores[:, rank].cpu().numpy() for rank in ranks},
-    }
-
-
-def _ranked(scores: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
-    """Return the best scores and classes; of equals, the first leads, as in argmax."""
-    best, classes = scores.topk(top_k)
-    # Ties are rare and a stable sort is slow. NaN equals nothing and is sorted, too.
-    tied = (scores >= best[:, -1:]).sum(1) != top_k
-    tied |= ~(best[:, 1:] < best[:, :-1]).all(1)
-    if bool(tied.any()):
-        order = scores[tied].sort(dim=1, descending=True, stable=True)
-        best[tied], classes[tied] = order.values[:, :top_k], order.indices[:, :top_k]
-    return best.float(), classes
+        return room.masked_fill(~(size * _NEAR_OVERFLOW <= format.max), np.inf)
 
 
 def _is_floating(scores: Any) -> bool:

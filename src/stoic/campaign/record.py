@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from stoic import __version__, records
-from stoic.campaign.campaign import Campaign
-from stoic.campaign.facts import best_classes
+from stoic.campaign.campaign import Campaign, Shard
 from stoic.campaign.fingerprint import data_fingerprint, network_fingerprint
+from stoic.campaign.scores import best_classes, scores_of
 from stoic.campaign.tables import tables
 from stoic.campaign.trials import Bay
 from stoic.faults.space import Block
@@ -33,7 +34,7 @@ def recorded(
     *,
     clusters: Tensor | None = None,
     tick: Callable[[int], None] | None = None,
-) -> Iterator[int]:
+) -> Generator[int]:
     """Run a campaign into a folder, or go on with it there; yield trials so far.
 
     Args:
@@ -50,13 +51,26 @@ def recorded(
     count = _trials_in(path)
     yield count
     names = list(_outcome_names(manifest.top_k))
-    for shard in campaign.run(done, tick):
-        trials, faults, outcomes = tables(shard.trials, shard.ran, names)
-        records.write_shard(
-            path, shard.number, trials=trials, faults=faults, outcomes=outcomes
-        )
-        count += len(shard.trials)
-        yield count
+    # A shard is written while the next one runs.
+    with ThreadPoolExecutor(1) as writer:
+        written: Future[int] | None = None
+        for shard in campaign.run(done, tick):
+            if written is not None:
+                count += written.result()
+                yield count
+            written = writer.submit(_write, path, shard, names)
+        if written is not None:
+            count += written.result()
+            yield count
+
+
+def _write(path: Path, shard: Shard, names: Sequence[str]) -> int:
+    """Write a shard and return how many trials it has."""
+    trials, faults, outcomes = tables(shard.trials, shard.ran, names)
+    records.write_shard(
+        path, shard.number, trials=trials, faults=faults, outcomes=outcomes
+    )
+    return len(shard.trials)
 
 
 def _trials_in(path: Path) -> int:
@@ -83,7 +97,7 @@ def _golden(bay: Bay, top_k: int, clusters: Tensor | None) -> dict[str, Any]:
     """Return the table of golden runs."""
     count = bay.inputs.count
     best = [
-        best_classes(bay.bench(start).golden, top_k, count) if top_k else {}
+        best_classes(scores_of(bay.bench(start).golden), top_k) if top_k else {}
         for start in bay.starts
     ]
     labels = np.full(count, -1) if bay.labels is None else bay.labels.cpu().numpy()

@@ -3,41 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils import _pytree as pytree
 
-from stoic.campaign.facts import Facts, RaisedError, told
+from stoic.campaign.facts import RaisedError, told
+from stoic.campaign.jury import Block, Jury
 from stoic.campaign.trials import Bay, Outcome, Trial
-from stoic.criteria import Custom
 from stoic.faults.space import Fault
-from stoic.network.memory import one_thread
 from stoic.network.replay import TimeLimitError
-from stoic.network.subject import Answer, Bench, Rows
+from stoic.network.subject import Answer, Bench
 
-__all__ = ["Block", "Ran", "run_trials"]
-
-
-@dataclass(frozen=True)
-class Block:
-    """Facts of some trials, one row per trial and input that is not masked.
-
-    Args:
-        trial: Place of the trial among those that were run.
-        input: Number of the input.
-        columns: The facts.
-    """
-
-    trial: NDArray[Any]
-    input: NDArray[Any]
-    columns: dict[str, NDArray[Any]]
+__all__ = ["Ran", "run_trials"]
 
 
 @dataclass(frozen=True)
@@ -71,7 +50,8 @@ def run_trials(
     ran = Ran(outcomes, [])
     order = sorted(range(len(trials)), key=lambda i: trials[i].depth)
     for start in bay.starts:
-        here = [i for i in order if _striking(trials[i], start, bay)]
+        batch = range(start, start + bay.batch)
+        here = [i for i in order if trials[i].strikes(batch)]
         if here:
             golden = (bench or bay.bench)(start)
             _Batch(bay, golden, start, trials, ran).run(here, tick)
@@ -82,46 +62,57 @@ def _exposed(trial: Trial, bay: Bay) -> int:
     return bay.inputs.count if trial.input is None else 1
 
 
-def _striking(trial: Trial, start: int, bay: Bay) -> list[int]:
-    """Return the numbers of the faults of a trial that hit a batch."""
-    batch = range(start, start + bay.batch)
-    return [
-        number
-        for number, fault in enumerate(trial.faults)
-        if fault.input is None or fault.input in batch
-    ]
-
-
 @dataclass(frozen=True)
+class _Waiting:
+    """An answer that waits to be judged with others."""
+
+    trial: int
+    faults: tuple[Fault, ...]
+    answer: Answer
+
+
 class _Batch:
     """Trials on one batch of inputs.
 
     Args:
+        bay: What they are run on.
+        bench: The golden run of the batch.
         start: First input of the batch.
+        trials: All of them.
         ran: Where what comes of the trials is added.
     """
 
-    bay: Bay
-    bench: Bench
-    start: int
-    trials: Sequence[Trial]
-    ran: Ran
+    def __init__(
+        self, bay: Bay, bench: Bench, start: int, trials: Sequence[Trial], ran: Ran
+    ) -> None:
+        self.bay = bay
+        self.bench = bench
+        self.start = start
+        self.trials = trials
+        self.ran = ran
+        self._jury = Jury(bay, bench, start, ran.blocks)
+        self._waiting: list[_Waiting] = []
 
     def run(self, here: list[int], tick: Callable[[int], None] | None) -> None:
+        """Run some of the trials and judge them."""
         faults = {i: self._local(i) for i in here}
         for group in self.bench.groups([faults[i] for i in here], fast=self.bay.fast):
             members = [here[place] for place in group]
             self._group(members, [faults[i] for i in members])
             if tick:
                 tick(len(members))
+        while self._waiting:
+            self._judge_waiting()
 
     def _local(self, i: int) -> tuple[Fault, ...]:
         """Return the faults of a trial that strike here, with rows for inputs."""
         trial, words = self.trials[i], self.ran.outcomes[i].words
+        batch = range(self.start, self.start + self.bay.batch)
         local = []
-        for number in _striking(trial, self.start, self.bay):
-            fault = trial.faults[number]
+        for number, fault in enumerate(trial.faults):
             if fault.input is not None:
+                if fault.input not in batch:
+                    continue
                 fault = replace(fault, input=fault.input - self.start)
             if fault.input is not None or self.start == 0:
                 words[number] = self.bench.words(fault)
@@ -130,12 +121,18 @@ class _Batch:
 
     def _group(self, members: list[int], faults: list[tuple[Fault, ...]]) -> None:
         """Run some trials together; alone whatever then is not settled."""
-        begun = time.monotonic()
-        if len(members) == 1:
-            self._alone(members[0], faults[0], fast=self.bay.fast)
-        else:
+        with self._timed(members):
+            if len(members) == 1:
+                self._alone(members[0], faults[0], fast=self.bay.fast)
+                return
             for place in self._together(members, faults):
                 self._alone(members[place], faults[place], fast=False)
+
+    @contextmanager
+    def _timed(self, members: Sequence[int]) -> Iterator[None]:
+        """Share the time that something takes out among trials."""
+        begun = time.monotonic()
+        yield
         spent = (time.monotonic() - begun) / len(members)
         for i in members:
             self.ran.outcomes[i].seconds += spent
@@ -146,10 +143,14 @@ class _Batch:
         """Run trials in one go; return the places of those that need a run alone."""
         try:
             answer = self._run(faults, self.bay.fast)
-            unsure = self._settle(members, answer)
+            return self._judged(members, answer)
         except (RaisedError, TimeLimitError):
             # Nobody knows which of them it was.
             return list(range(len(members)))
+
+    def _judged(self, members: list[int], answer: Answer) -> list[int]:
+        """Judge an answer; return the places of trials that need another run."""
+        unsure = self._jury.judge(members, answer)
         for place in set(range(len(members))) - set(unsure):
             self.ran.outcomes[members[place]].exact &= answer.exact
         return unsure
@@ -158,16 +159,33 @@ class _Batch:
         outcome = self.ran.outcomes[i]
         try:
             answer = self._in_time(faults, fast)
-            if self._settle([i], answer):
-                answer = self._in_time(faults, False)
-                self._settle([i], answer)
-            outcome.exact &= answer.exact
+            if (most := self._jury.at_once(answer)) > 1:
+                self._waiting.append(_Waiting(i, faults, answer))
+                if len(self._waiting) >= most:
+                    self._judge_waiting()
+            elif self._judged([i], answer):
+                self._judged([i], self._in_time(faults, False))
         except TimeLimitError as error:
             # A crash in another batch is known; it stays.
             if outcome.status != "crash":
                 outcome.status, outcome.message = "unknown", str(error)
         except RaisedError as error:
             outcome.status, outcome.message = "crash", str(error)
+
+    def _judge_waiting(self) -> None:
+        """Judge the answers that wait; those that are not sure are run once more."""
+        waiting, again = self._waiting, []
+        self._waiting = []
+        with self._timed([one.trial for one in waiting]):
+            for exact in (True, False):
+                alike = [one for one in waiting if one.answer.exact == exact]
+                if alike:
+                    joined = self._jury.joined([one.answer for one in alike])
+                    unsure = self._judged([one.trial for one in alike], joined)
+                    again += [alike[place] for place in unsure]
+        for one in again:
+            with self._timed([one.trial]):
+                self._alone(one.trial, one.faults, fast=False)
 
     def _in_time(self, faults: tuple[Fault, ...], fast: bool) -> Answer:
         """Run a trial; one over its time is run once more."""
@@ -184,45 +202,3 @@ class _Batch:
             raise
         except Exception as error:
             raise RaisedError(told(error)) from error
-
-    def _settle(self, members: list[int], answer: Answer) -> list[int]:
-        """Add the facts of an answer; return the places of unsettled trials.
-
-        Facts of a trial are added only if all of its rows are sure.
-        """
-        if answer.output is None:
-            return list(answer.left)
-        rows = answer.rows or Rows.of_one(self.bench.inputs)
-        facts = self._judged(answer, rows)
-        mine = rows.trial >= 0
-        unsure: list[int] = np.unique(rows.trial[facts.unsure & mine]).tolist()
-        again = sorted({*unsure, *answer.left})
-        kept = mine & ~facts.masked & ~np.isin(rows.trial, again)
-        if kept.any():
-            columns = {name: column[kept] for name, column in facts.columns.items()}
-            trial = np.array(members)[rows.trial[kept]]
-            self.ran.blocks.append(Block(trial, self.start + rows.input[kept], columns))
-        return again
-
-    def _judged(self, answer: Answer, rows: Rows) -> Facts:
-        golden, labels = self.bench.golden, self.bay.batch_labels(self.start)
-        if answer.rows is not None:
-            index = torch.from_numpy(rows.input)
-            golden = _picked(golden, index, self.bench.inputs)
-            labels = None if labels is None else labels[index.to(labels.device)]
-        # A user's own tail or criterion may compute anything: it keeps all threads.
-        own = self.bay.judge.tail or isinstance(self.bay.judge.criterion, Custom)
-        with nullcontext() if own else one_thread():
-            return self.bay.judge.facts(
-                golden, answer.output, labels, exact=answer.exact
-            )
-
-
-def _picked(output: Any, index: Tensor, inputs: int) -> Any:
-    """Return an output with its rows picked."""
-
-    def pick(leaf: Any) -> Any:
-        rowed = isinstance(leaf, Tensor) and leaf.dim() and leaf.shape[0] == inputs
-        return leaf[index.to(leaf.device)] if rowed else leaf
-
-    return pytree.tree_map(pick, output)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from torch import Tensor
 
@@ -27,16 +28,24 @@ class Trial:
     stratum: int
     faults: tuple[Fault, ...]
 
-    @property
+    @cached_property
     def depth(self) -> tuple[int, int]:
         """Where it starts: trials that start together share what replay prepares."""
-        return min(((f.site.order, f.element) for f in self.faults), default=(0, 0))
+        return min([(f.site.order, f.element) for f in self.faults], default=(0, 0))
+
+    @cached_property
+    def inputs(self) -> frozenset[int | None]:
+        """The inputs whose rows are hit; nothing among them stands for every input."""
+        return frozenset([fault.input for fault in self.faults])
 
     @property
     def input(self) -> int | None:
         """The only input that it can reach, if there is only one."""
-        inputs = {fault.input for fault in self.faults}
-        return inputs.pop() if len(inputs) == 1 else None
+        return next(iter(self.inputs)) if len(self.inputs) == 1 else None
+
+    def strikes(self, batch: range) -> bool:
+        """Say whether any of its faults hits an input of a batch."""
+        return None in self.inputs or any(input in batch for input in self.inputs)
 
 
 @dataclass

@@ -40,6 +40,7 @@ class Facts:
         crashed: Whether it raised.
         unknown: Whether its outcome is unknown.
         failed: Inputs that failed.
+        exact: Whether inputs without facts are masked; else they may be benign, too.
     """
 
     trial: Integers
@@ -48,6 +49,7 @@ class Facts:
     crashed: Bools
     unknown: Bools
     failed: Integers
+    exact: Bools
 
     @cached_property
     def low(self) -> Floats:
@@ -88,15 +90,20 @@ def judged(manifest: Manifest, criterion: Mapping[str, Any] | None) -> str:
     """
     if criterion is None or dict(criterion) == manifest.criterion:
         return "o.failed"
+    exact = manifest.mode == "exact"
+    # Where last bits may be off, facts are sure for the recorded verdict only.
+    sure = exact or manifest.criterion == {"name": "top1-changed"}
     match dict(criterion):
-        case {"name": "any-change"} if manifest.mode == "exact":
+        case {"name": "any-change"} if exact:
             return "o.differs"
-        case {"name": "top1-changed"} if manifest.top_k >= 1:
+        case {"name": "top1-changed"} if exact and manifest.top_k >= 1:
             return "(o.nonfinite > 0 OR o.top0 <> g.top0)"
-        case {"name": "top1-wrong"} if manifest.top_k >= 1 and manifest.data.labelled:
+        case {"name": "top1-wrong"} if (
+            sure and manifest.top_k >= 1 and manifest.data.labelled
+        ):
             changed = "(o.nonfinite > 0 OR o.top0 <> g.top0)"
             return f"(g.top0 = g.label AND {changed})"
-        case {"name": "top-k", "k": int(k)} if k <= manifest.top_k:
+        case {"name": "top-k", "k": int(k)} if exact and k <= manifest.top_k:
             best = ", ".join(f"o.top{rank}" for rank in range(k))
             return f"(o.nonfinite > 0 OR g.top0 NOT IN ({best}))"
     raise ValueError(
@@ -115,7 +122,7 @@ def read_facts(connection: DuckDBPyConnection, failed: str) -> Facts:
     columns = _fetch(
         connection,
         f"""
-        SELECT trial, stratum, exposed, status = 'crash' AS crashed,
+        SELECT trial, stratum, exposed, exact, status = 'crash' AS crashed,
             status = 'unknown' AS unknown, coalesce(counts.failed, 0) AS failed
         FROM trials LEFT JOIN (
             SELECT trial, count(*) FILTER (WHERE {failed}) AS failed
@@ -133,6 +140,7 @@ def read_facts(connection: DuckDBPyConnection, failed: str) -> Facts:
         crashed=columns["crashed"].astype(bool),
         unknown=columns["unknown"].astype(bool),
         failed=columns["failed"],
+        exact=columns["exact"].astype(bool),
     )
 
 

@@ -109,8 +109,9 @@ def _shares(connection: DuckDBPyConnection, facts: Facts) -> dict[str, Floats]:
     for outcome in ("benign", "harmless", "sdc", "nonfinite"):
         same = names == outcome
         shares[outcome] = np.bincount(row[same], share[same], len(facts.trial))
-    rest = 1 - sum(shares.values(), np.zeros(len(facts.trial)))
-    shares["masked"] = np.clip(rest, 0.0, 1.0)
+    rest = np.clip(1 - sum(shares.values(), np.zeros(len(facts.trial))), 0.0, 1.0)
+    shares["masked"] = np.where(facts.exact, rest, 0.0)
+    shares["harmless"] = shares["harmless"] + np.where(facts.exact, 0.0, rest)
     return {outcome: shares[outcome] for outcome in OUTCOMES}
 
 

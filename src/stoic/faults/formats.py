@@ -86,8 +86,11 @@ def cell(tensor: Tensor, element: int) -> Tensor:
     """
     if not 0 <= element < tensor.numel():
         raise IndexError(f"element must be in 0..{tensor.numel() - 1}, got {element}")
-    index = torch.unravel_index(torch.tensor(element), tensor.shape)
-    return tensor[tuple(int(i) for i in index)]
+    index: list[int] = []
+    for size in reversed(tensor.shape):
+        element, place = divmod(element, size)
+        index.insert(0, place)
+    return tensor[tuple(index)]
 
 
 def read_word(tensor: Tensor, element: int) -> int:

@@ -69,11 +69,21 @@ class Block:
         """Number of faults."""
         return max(self.inputs, 1) * self.site.elements * self.variants
 
+    @cached_property
+    def _few(self) -> tuple[Corruption, ...] | None:
+        """Every corruption, where there are few enough to make them beforehand."""
+        return (
+            tuple(map(self._made, range(self.variants))) if self.variants < 99 else None
+        )
+
+    def _made(self, number: int) -> Corruption:
+        return self.model.corruption(number, self.format, self.bits)
+
     def fault(self, position: int) -> Fault:
         """Return the fault at a position: inputs, then elements, then corruptions."""
         place, number = divmod(position, self.variants)
         row, element = divmod(place, self.site.elements)
-        corruption = self.model.corruption(number, self.format, self.bits)
+        corruption = self._few[number] if self._few else self._made(number)
         return Fault(self.site, element, row if self.inputs else None, corruption)
 
 

@@ -50,12 +50,13 @@ class ExactStepper:
         first = self._widths.get(kind, 0)
         for number, width in enumerate(_WIDTHS[first:], first):
             wide = self._widened(changes, width)
-            if self._proofs.get(_shape(step, wide)) is False:
+            shape = _shape(step, wide)
+            if self._proofs.get(shape) is False:
                 continue
             result = rule(Call(step, wide, self.golden, fast=False))
             if result is None:
                 return None
-            if self._proved(step, wide, rule):
+            if self._proved(step, wide, rule, shape):
                 self._widths[kind] = number
                 return None if _has_nan(result) else result
         return None
@@ -70,11 +71,13 @@ class ExactStepper:
             for name, change in changes.items()
         }
 
-    def _proved(self, step: Step, changes: Changes, rule: Rule) -> bool:
+    def _proved(
+        self, step: Step, changes: Changes, rule: Rule, shape: tuple[Any, ...]
+    ) -> bool:
         """Say whether a rule gives the words of a full run, tried out beforehand."""
-        shape, place = _shape(step, changes), _place(step, changes)
         if shape not in self._proofs:
             self._proofs[shape] = holds_on_noise(step, changes, rule, self.golden)
+        place = _place(step, changes)
         if self._proofs[shape] and place not in self._proofs:
             self._proofs[place] = holds_at_place(step, changes, rule, self.golden)
         return self._proofs[shape] and self._proofs[place]

@@ -9,13 +9,14 @@ where page faults are slow, that costs more than the arithmetic.
 from __future__ import annotations
 
 import ctypes
+import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
-__all__ = ["kept_memory", "one_thread"]
+__all__ = ["kept_memory", "one_thread", "settled_objects"]
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _NEVER = (1 << 31) - 1
@@ -41,6 +42,20 @@ def kept_memory() -> Iterator[None]:
         library.mallopt(_MMAP_THRESHOLD, _DEFAULT)
         library.mallopt(_TRIM_THRESHOLD, _DEFAULT)
         library.malloc_trim(0)
+
+
+@contextmanager
+def settled_objects() -> Iterator[None]:
+    """Spare the garbage collector what is there already: PyTorch alone is a million.
+
+    Campaigns make so many small objects that it would look them through often.
+    """
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _glibc() -> ctypes.CDLL | None:

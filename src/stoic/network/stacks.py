@@ -92,8 +92,8 @@ class Stacks:
                 rest.append(place)
             else:
                 by_row[row].append(place)
-        most = self._most()
-        for members in by_row.values():
+        for (value, _), members in by_row.items():
+            most = self._most(value)
             if len(members) < 2 or most < 2:
                 rest += members
                 continue
@@ -127,9 +127,12 @@ class Stacks:
                 return step, place
         return None
 
-    def _most(self) -> int:
-        """Return how many faults a stack may hold: few where values are large."""
-        values = (self._golden(step.name) for step in self._golden.program.steps)
+    def _most(self, value: str) -> int:
+        """Return how many faults in a value a stack may hold: few above large ones."""
+        found = self._reader(value)
+        assert found is not None
+        steps = self._golden.program.steps[found[0].order :]
+        values = (self._golden(step.name) for step in steps)
         largest = max(v.nbytes for v in values if isinstance(v, Tensor))
         return int(_STACK_BYTES // max(largest, 1))
 
