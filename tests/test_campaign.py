@@ -507,6 +507,17 @@ def test_the_slow_path_gives_the_same_trials(tmp_path: Path) -> None:
     assert repr(run(False)) == repr(run(True))
 
 
+def test_a_memory_limit_changes_no_trial(tmp_path: Path) -> None:
+    def run(memory: int | None) -> list[Recorded]:
+        out = tmp_path / f"run-{memory}"
+        kinds: tuple[Any, ...] = ("parameter", "activation")
+        pvf(normed(), points(), faults=120, kinds=kinds, memory=memory, out=out)
+        return recorded(out)
+
+    # Room for one small value, and for all of them.
+    assert repr(run(100)) == repr(run(None))
+
+
 # --- Strata ---------------------------------------------------------------------------
 
 

@@ -9,15 +9,17 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from networks import ZOO, Builder, subject_of, views
+from networks import ZOO, Builder, subject_of, vgg, views
 from stoic.campaign.scores import scores_of
 from stoic.criteria import Top1Changed
 from stoic.faults.space import Fault, fault_space
+from stoic.network import stacks
 from stoic.network.fast import TooLargeError
 from stoic.network.naive import NaiveSubject
 from stoic.network.patch import same_words
 from stoic.network.replay import Replay, Replayed
 from stoic.network.sites import Kind, Site
+from stoic.network.stacks import Stacks
 from stoic.network.subject import Answer, Bench
 
 # A deep copy parts a weight from the view of it, so it is no oracle for `views`.
@@ -137,8 +139,9 @@ def assert_same_verdict(golden: Tensor, fast: Tensor, exact: Tensor) -> None:
 
 @pytest.mark.parametrize("build", BUILDERS, ids=lambda build: build.__name__)
 def test_faults_stacked_into_one_batch_have_the_verdicts_of_naive_runs(
-    build: Builder, raised: list[Exception]
+    build: Builder, raised: list[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(Stacks, "_pays", lambda *_: True)
     specimen, subject = build(), subject_of(build)
     with torch.inference_mode():
         bench = subject.bench(specimen.inputs)
@@ -158,6 +161,25 @@ def test_faults_stacked_into_one_batch_have_the_verdicts_of_naive_runs(
                     ours = scores_of(answer.output)[answer.rows.trial == place]
                     assert_same_verdict(golden, ours, theirs[0])
         assert not raised
+
+
+@pytest.mark.parametrize("slower", ["stack", "alone"])
+def test_faults_are_stacked_where_that_is_quicker(
+    slower: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Trials alone are timed one by one, and then the stack of all ten.
+    times = iter([9.0] * 3 + [1.0] if slower == "alone" else [0.01] * 3 + [1.0])
+    monkeypatch.setattr(stacks, "_second_time", lambda _: next(times))
+    specimen, subject = vgg(), subject_of(vgg)
+    with torch.inference_mode():
+        bench = subject.bench(specimen.inputs)
+        site = next(site for site in subject.sites if site.kind == "parameter")
+        space = fault_space([site], bits="0-9", inputs=1)
+        faults = [[space.fault(number)] for number in range(10)]
+
+        groups = list(bench.groups(faults, fast=True))
+
+    assert sorted(map(len, groups)) == ([10] if slower == "alone" else [1] * 10)
 
 
 def faults_of_rows(sites: Sequence[Site]) -> list[Fault]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -14,7 +15,7 @@ from stoic.faults.formats import flat_words
 from stoic.faults.space import Fault
 from stoic.network.budget import Budget
 from stoic.network.exact import ExactStepper
-from stoic.network.fast import FastStepper
+from stoic.network.fast import FastStepper, TooLargeError
 from stoic.network.golden import Golden
 from stoic.network.inject import changes_of, words_of
 from stoic.network.program import Program
@@ -127,7 +128,7 @@ class CapturedBench:
         if self._switches.pack and self._golden.rows_apart:
             rest = yield from packs(trials, rest)
         if fast and self._switches.stack and self._golden.rows is not None:
-            rest = yield from self._stacks.groups(trials, rest)
+            rest = yield from self._stacks.groups(trials, rest, self._fast_alone)
         yield from ([place] for place in rest)
 
     def run(
@@ -151,6 +152,11 @@ class CapturedBench:
             except Exception:
                 continue
         return self._answer(self._plain(changes, corrupt, deadline=deadline), rows)
+
+    def _fast_alone(self, faults: Sequence[Fault]) -> None:
+        with suppress(TooLargeError):
+            changes, corrupt = changes_of(faults, self._golden)
+            self._fast(changes, corrupt)
 
     def _answer(self, found: Replayed, rows: Rows | None) -> Answer:
         if not found.outputs:

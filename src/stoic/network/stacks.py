@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections import defaultdict
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,11 +27,13 @@ __all__ = ["Stacks", "packs"]
 
 Trials = Sequence[Sequence[Fault]]
 Groups = Generator[list[int], None, list[int]]
+Alone = Callable[[Sequence[Fault]], object]
 
 # Packs that wait for a trial with an input of their own.
 _OPEN = 16
 # A stack's largest value should stay in the cache.
 _STACK_BYTES = 16 << 20
+_UNTRIED = 1 << 62
 _ATEN = torch.ops.aten
 _CONVOLUTIONS = (
     _ATEN.conv1d.default,
@@ -77,9 +82,17 @@ class Stacks:
         self._golden = golden
         self._selected: dict[int, Selected] = {}
         self._readers: dict[str, tuple[Step, int] | None] = {}
+        # By value: so many faults pay, and so many were tried and did not.
+        self._least: dict[str, int] = {}
+        self._tried: dict[str, int] = {}
 
-    def groups(self, trials: Trials, places: list[int]) -> Groups:
+    def groups(self, trials: Trials, places: list[int], alone: Alone) -> Groups:
         """Yield groups of faults that can be stacked, if there are some that pay.
+
+        Args:
+            trials: Some of which may share a row of a weight.
+            places: Of those that are meant.
+            alone: Runs one trial, to be timed against its share of a stack.
 
         Returns:
             The places of the other trials.
@@ -94,12 +107,31 @@ class Stacks:
                 by_row[row].append(place)
         for (value, _), members in by_row.items():
             most = self._most(value)
-            if len(members) < 2 or most < 2:
+            few = [trials[place][0] for place in members[:most]]
+            if len(few) < 2 or not self._pays(value, few, alone):
                 rest += members
                 continue
             for start in range(0, len(members), most):
                 yield members[start : start + most]
         return rest
+
+    def _pays(self, value: str, faults: list[Fault], alone: Alone) -> bool:
+        """Say whether a stack takes less time than its faults alone, tried out once.
+
+        More faults in a stack pay more: what pays for few is not tried again.
+        """
+        least = self._least.get(value, _UNTRIED)
+        if len(faults) >= least:
+            return True
+        if len(faults) <= self._tried.get(value, 1):
+            return False
+        self._tried[value] = len(faults)
+        # Of a few, as one that is too large to be run quickly ends early.
+        single = max(_second_time(partial(alone, [fault])) for fault in faults[:3])
+        if _second_time(lambda: self.run(faults, None)) < single * len(faults):
+            self._least[value] = len(faults)
+            return True
+        return False
 
     def _row(self, faults: Sequence[Fault]) -> tuple[str, int] | None:
         """Return the value and row that a trial's only fault hits, if it can stack."""
@@ -170,6 +202,17 @@ class Stacks:
             rows = torch.arange(self._golden.inputs).repeat(count)
             self._selected[count] = Selected(self._golden, rows)
         return self._selected[count]
+
+
+def _second_time(run: Callable[[], object]) -> float:
+    """Return the seconds that something takes once it is warm; endless if it raises."""
+    try:
+        run()
+        begun = time.perf_counter()
+        run()
+    except Exception:
+        return math.inf
+    return time.perf_counter() - begun
 
 
 class _StackStepper:
