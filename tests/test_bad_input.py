@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from stoic.cli.commands import main
 from stoic.criteria import Custom
+from stoic.faults.models import RandomWord, SetValue
 from stoic.network.patch import same_words
 from stoic.study import pvf
 
@@ -136,6 +137,11 @@ SETTINGS: list[tuple[dict[str, Any], list[str]]] = [
     ({"seed": "x"}, ["seed", "x"]),
     ({"mode": "quick"}, ["mode", "exact", "fast", "quick"]),
     ({"strata": "layer"}, ["strata", "layer"]),
+    ({"strata": "site-bit"}, ["faults", "128", "one for each stratum", "5"]),
+    ({"best": -1}, ["best", "-1"]),
+    ({"limit_s": float("inf")}, ["time limit", "inf"]),
+    ({"model": SetValue(1.0), "bits": "sign"}, ["bits", "all", "sign"]),
+    ({"model": RandomWord(), "bits": "0-3"}, ["bits", "all", "0-3"]),
     ({"scope": "all"}, ["scope", "all"]),
     ({"limit_s": 0.0}, ["time limit", "0"]),
     ({"memory": 0}, ["memory", "0"]),
@@ -253,6 +259,8 @@ OPTIONS = {
     "--threads 0": ["threads", "0"],
     "--memory lots": ["memory", "lots", "500M"],
     "--memory 0": ["memory", "0"],
+    "--memory inf": ["memory", "inf"],
+    "--best -1": ["best", "-1"],
     "--fail-above 7": ["fail-above", "7"],
     "--device tpu": ["tpu"],
     "--inputs 0": ["inputs", "0"],

@@ -72,6 +72,16 @@ def test_json_is_all_there_is_on_stdout(capsys: pytest.CaptureFixture[str]) -> N
     assert 0 <= record["pvf"]["low"] <= record["pvf"]["value"] <= record["pvf"]["high"]
 
 
+@pytest.mark.parametrize("model", ["flips:2", "burst:3", "set:1.5", "random"])
+def test_json_has_no_table_that_the_fault_model_has_not(
+    model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert measure("--fault-model", model, "--json") == 0
+
+    record = json.loads(capsys.readouterr().out)
+    assert "site" in record and "bit" not in record
+
+
 def test_the_report_of_a_run_says_the_same_again(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

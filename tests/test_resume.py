@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import shutil
@@ -17,6 +18,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from stoic.faults.models import SetValue
 from stoic.records import RunError
 from stoic.study import pvf
 
@@ -151,6 +153,49 @@ def test_another_number_of_threads_is_refused(halted: Path) -> None:
         assert_refused(lambda: campaign(halted), "threads", halted)
     finally:
         torch.set_num_threads(threads)
+
+
+def tail(output: Tensor) -> Tensor:
+    return output * 2
+
+
+def other_tail(output: Tensor) -> Tensor:
+    return output * 3
+
+
+def test_another_tail_is_refused(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    campaign(out, tail=tail, faults=40)
+
+    campaign(out, tail=tail, faults=40)
+    assert_refused(lambda: campaign(out, tail=other_tail, faults=40), "tail", out)
+
+
+def test_other_clusters_are_refused(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    clusters = torch.arange(6) // 2
+    campaign(out, clusters=clusters, faults=40)
+
+    campaign(out, clusters=clusters.clone(), faults=40)
+    other = torch.arange(6) // 3
+    assert_refused(lambda: campaign(out, clusters=other, faults=40), "data", out)
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+def test_a_value_that_json_does_not_know_can_be_gone_on_with(
+    value: float, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        campaign(tmp_path / "run", model=SetValue(value), faults=20)
+
+
+def test_a_golden_run_that_was_deleted_is_made_again(halted: Path) -> None:
+    before = (halted / "golden.parquet").read_bytes()
+    (halted / "golden.parquet").unlink()
+
+    campaign(halted)
+
+    assert (halted / "golden.parquet").read_bytes() == before
 
 
 def test_a_damaged_shard_is_named_and_kept(halted: Path) -> None:

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from networks import ZOO, Builder, subject_of, vgg, views
+from networks import ZOO, Builder, resnet, subject_of, vgg, views
 from stoic.campaign.scores import scores_of
 from stoic.criteria import Top1Changed
 from stoic.faults.space import Fault, fault_space
@@ -17,10 +17,11 @@ from stoic.network import stacks
 from stoic.network.fast import TooLargeError
 from stoic.network.naive import NaiveSubject
 from stoic.network.patch import same_words
+from stoic.network.prepare import prepare
 from stoic.network.replay import Replay, Replayed
 from stoic.network.sites import Kind, Site
 from stoic.network.stacks import Stacks
-from stoic.network.subject import Answer, Bench
+from stoic.network.subject import Answer, Bench, Inputs
 
 # A deep copy parts a weight from the view of it, so it is no oracle for `views`.
 BUILDERS = tuple(build for build in ZOO if build is not views)
@@ -180,6 +181,62 @@ def test_faults_are_stacked_where_that_is_quicker(
         groups = list(bench.groups(faults, fast=True))
 
     assert sorted(map(len, groups)) == ([10] if slower == "alone" else [1] * 10)
+
+
+class _Scaled(nn.Module):
+    """Its largest value, or its mean, is that of the whole batch."""
+
+    def __init__(self, over: str) -> None:
+        super().__init__()
+        self.over = over
+        self.body = nn.Linear(4, 4)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.body(x)
+        h = h / h.abs().max() if self.over == "max" else h - h.mean(0)
+        out: Tensor = self.head(h)
+        return out
+
+
+@pytest.mark.parametrize("over", ["max", "mean"])
+@pytest.mark.parametrize("largest", [0, 1, 2])
+def test_rows_that_feel_each_other_are_run_alone(over: str, largest: int) -> None:
+    torch.manual_seed(0)
+    network, x = _Scaled(over).eval(), torch.randn(4, 4)
+    x[largest] *= 3
+    inputs = Inputs((x,), {})
+    with torch.inference_mode():
+        bench = prepare(network, inputs).bench(inputs)
+        sites = prepare(network, inputs).sites
+        faults = [[fault] for fault in some_faults(sites, 4)]
+
+        for fast in (False, True):
+            groups = list(bench.groups(faults, fast=fast))
+            assert all(len(group) == 1 for group in groups)
+
+
+def test_several_faults_in_a_convolution_and_its_norm_agree_with_a_naive_run(
+    raised: list[Exception],
+) -> None:
+    specimen, subject = resnet(), subject_of(resnet)
+    chance = random.Random(1)
+    with torch.inference_mode():
+        bench = subject.bench(specimen.inputs)
+        naive = NaiveSubject(specimen.network, subject).bench(specimen.inputs)
+        golden = scores_of(bench.golden)
+        own = [site for site in subject.sites if site.kind == "parameter"]
+        for _ in range(40):
+            spaces = [
+                fault_space([site], bits="sign,20-26", inputs=1)
+                for site in chance.sample(own, 4)
+            ]
+            faults = [s.fault(chance.randrange(s.size)) for s in spaces]
+            answer = bench.run([faults], fast=True, deadline=None)
+            theirs = naive.run([faults], fast=False, deadline=None)
+            assert_same_verdict(
+                golden, whole_output(answer, bench)[0], whole_output(theirs, naive)[0]
+            )
 
 
 def faults_of_rows(sites: Sequence[Site]) -> list[Fault]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -108,8 +109,9 @@ class Settings:
         check_name("scope", self.scope, get_args(Scope))
         check_name("strata", self.strata, get_args(Strata))
         check_name("mode", self.mode, get_args(Mode))
-        if not self.limit_s > 0:
+        if not 0 < self.limit_s < math.inf:
             raise ValueError(f"time limit must be above 0 s, got {self.limit_s}")
+        check_count("best", self.best, 0)
         if self.several and (self.faults is None or self.strata != "none"):
             raise ValueError(
                 "several faults at once must be drawn uniformly, got "
@@ -169,11 +171,13 @@ def pvf(
     name = name or type(network).__name__
     case = Case(name, network, inputs, labels, classes, clusters, tail)
     if chosen.as_deployed:
-        case = _deployed(case, given)
-    path = Path(out) if out else Path(tempfile.mkdtemp(prefix="stoic-"))
+        with untouched(network):
+            case = _deployed(case, given)
+    path = Path(out) if out else None
     chosen = _resumed(chosen, path)
     with untouched(case.network), kept_memory():
         campaign, sound = _campaign(case, given, chosen, notice)
+        path = path or Path(tempfile.mkdtemp(prefix="stoic-"))
         manifest = _manifest(campaign, sound, case, chosen, command)
         _run(campaign, manifest, path, clusters, progress)
         verify_run(campaign, case.network, path, verify)
@@ -211,20 +215,20 @@ def _manifest(
         case.network,
         name=case.name,
         classes=case.classes,
-        clustered=case.clusters is not None,
+        clusters=case.clusters,
         bits=chosen.bits,
         scope=chosen.scope,
         command=command or [Path(sys.argv[0]).name, *sys.argv[1:]],
-        golden=sound.fingerprint,
+        sound=sound,
     )
 
 
-def _resumed(chosen: Settings, path: Path) -> Settings:
+def _resumed(chosen: Settings, path: Path | None) -> Settings:
     """Return the settings with the shards of a run that is gone on with.
 
     Their size follows from a time that was measured: another one would do as well.
     """
-    if chosen.shard or not (path / "manifest.json").exists():
+    if chosen.shard or not path or not (path / "manifest.json").exists():
         return chosen
     return replace(chosen, shard=read_manifest(path).engine.get("shard"))
 
@@ -344,8 +348,20 @@ def _plan(chosen: Settings, strata: tuple[tuple[str, FaultSpace], ...]) -> Plan:
         )
     if len(strata) == 1:
         return Uniform(chosen.faults)
-    share = max(chosen.faults // len(strata), 1)
-    return Stratified({name: min(share, size) for name, size in sizes.items()})
+    return Stratified(_shares(sizes, chosen.faults))
+
+
+def _shares(sizes: dict[str, int], faults: int) -> dict[str, int]:
+    """Return equally many faults of each stratum; small ones leave theirs to others."""
+    if faults < len(sizes):
+        raise ValueError(
+            f"faults must be at least {len(sizes)}, one for each stratum, got {faults}"
+        )
+    shares: dict[str, int] = {}
+    for name in sorted(sizes, key=lambda name: sizes[name]):
+        left = faults - sum(shares.values())
+        shares[name] = min(left // (len(sizes) - len(shares)), sizes[name])
+    return {name: shares[name] for name in sizes}
 
 
 def _shard_size(seconds: float) -> int:

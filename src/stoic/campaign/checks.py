@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,6 +16,7 @@ from stoic.campaign.scores import scores_of
 from stoic.campaign.trials import Bay
 from stoic.criteria import Criterion
 from stoic.network.captured import CapturedSubject
+from stoic.network.memory import now
 from stoic.network.prepare import attention_by_parts
 from stoic.network.subject import Inputs, same_leaves
 from stoic.network.untouched import untouched
@@ -166,11 +166,13 @@ class Sound:
         seconds: That it took.
         judge: With as many best classes as there are.
         fingerprint: Of the output.
+        tensors: How many the output has.
     """
 
     seconds: float
     judge: Judge
     fingerprint: str
+    tensors: int
 
 
 @torch.inference_mode()
@@ -180,12 +182,12 @@ def check_golden(network: nn.Module, bay: Bay) -> Sound:
     Raises:
         ValueError: Golden runs differ, are not finite, or cannot be judged.
     """
-    seconds, top_k, outputs = 0.0, 0, []
+    seconds, top_k, tensors, outputs = 0.0, 0, 1, []
     for start in bay.starts:
         own = _own_output(network, bay, start)
-        begun = time.monotonic()
+        begun = now()
         golden = bay.bench(start).golden
-        seconds += time.monotonic() - begun
+        seconds += now() - begun
         if not same_leaves(golden, own):
             raise ValueError(
                 "golden run must equal the network's own output bit for bit, got "
@@ -200,8 +202,10 @@ def check_golden(network: nn.Module, bay: Bay) -> Sound:
         _check_verdict(golden, bay, start)
         if start == 0:
             top_k = _classes(golden, min(bay.batch, bay.inputs.count))
+        tensors = sum(isinstance(t, Tensor) for t in pytree.tree_leaves(golden))
         outputs.append(data_fingerprint(pytree.tree_leaves(golden), None))
-    return Sound(seconds, replace(bay.judge, top_k=top_k), joined_fingerprint(outputs))
+    judge = replace(bay.judge, top_k=top_k)
+    return Sound(seconds, judge, joined_fingerprint(outputs), tensors)
 
 
 def _where(bay: Bay, start: int) -> str:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from types import CodeType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["data_fingerprint", "network_fingerprint", "joined_fingerprint"]
+__all__ = [
+    "code_fingerprint",
+    "data_fingerprint",
+    "joined_fingerprint",
+    "network_fingerprint",
+]
 
 
 def network_fingerprint(network: nn.Module) -> str:
@@ -24,11 +30,34 @@ def network_fingerprint(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def data_fingerprint(leaves: Iterable[Any], labels: Tensor | None) -> str:
-    """Return the SHA-256 of all inputs and labels."""
+def data_fingerprint(
+    leaves: Iterable[Any], labels: Tensor | None, clusters: Tensor | None = None
+) -> str:
+    """Return the SHA-256 of all inputs, labels and sources of inputs."""
     digest = hashlib.sha256()
     _add(digest, ((str(number), leaf) for number, leaf in enumerate(leaves)))
-    _add(digest, [("labels", labels)])
+    _add(digest, [("labels", labels), ("clusters", clusters)])
+    return digest.hexdigest()
+
+
+def code_fingerprint(function: Any) -> str | None:
+    """Return the SHA-256 of what a function of the user's does; nothing for none.
+
+    Of its instructions and constants: values that it closes over are not seen.
+    """
+    if function is None:
+        return None
+    if not hasattr(function, "__code__"):
+        function = type(function).__call__
+    digest = hashlib.sha256(getattr(function, "__qualname__", "").encode())
+    waiting = [getattr(function, "__code__", None)]
+    while waiting:
+        code = waiting.pop()
+        if isinstance(code, CodeType):
+            digest.update(code.co_code + repr(code.co_names).encode())
+            plain = [c for c in code.co_consts if not isinstance(c, CodeType)]
+            digest.update(repr(plain).encode())
+            waiting += [c for c in code.co_consts if isinstance(c, CodeType)]
     return digest.hexdigest()
 
 

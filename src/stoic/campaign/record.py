@@ -15,10 +15,17 @@ from torch import Tensor, nn
 
 from stoic import __version__, records
 from stoic.campaign.campaign import Campaign, Shard
-from stoic.campaign.fingerprint import data_fingerprint, network_fingerprint
+from stoic.campaign.checks import Sound
+from stoic.campaign.facts import Judge
+from stoic.campaign.fingerprint import (
+    code_fingerprint,
+    data_fingerprint,
+    network_fingerprint,
+)
 from stoic.campaign.scores import best_classes, scores_of
 from stoic.campaign.tables import tables
 from stoic.campaign.trials import Bay
+from stoic.criteria import Custom
 from stoic.faults.space import Block
 from stoic.network.sites import Site
 
@@ -86,6 +93,9 @@ def _opened(
     if (path / "manifest.json").exists():
         records.check_same(records.read_manifest(path), manifest)
         records.clear_leftovers(path)
+        if not (path / "golden.parquet").exists():
+            # Deleted, as a user is told to if it is damaged.
+            records.write_golden(path, _golden(bay, manifest.top_k, clusters))
         return frozenset(records.verify_shards(path))
     records.write_golden(path, _golden(bay, manifest.top_k, clusters))
     records.write_manifest(path, manifest)
@@ -122,11 +132,11 @@ def manifest_of(
     *,
     name: str,
     classes: tuple[str, ...] | None,
-    clustered: bool,
+    clusters: Tensor | None,
     bits: str,
     scope: str,
     command: list[str],
-    golden: str,
+    sound: Sound,
 ) -> records.Manifest:
     """Return everything that decides which trials a campaign yields.
 
@@ -135,11 +145,11 @@ def manifest_of(
         network: That it is about.
         name: Of the network, for people.
         classes: Names by label.
-        clustered: Whether several inputs may come from one source.
+        clusters: Source of each input, if several may come from one.
         bits: As the user chose them.
         scope: Whether a fault in an activation hits one input or the batch.
         command: That asked for the campaign.
-        golden: Fingerprint of the golden run's output: the code of a network has none.
+        sound: The golden run: the code of a network has no fingerprint, its output has.
     """
     bay, space = campaign.bay, campaign.space
     model = space.blocks[0].model.as_record()
@@ -155,10 +165,10 @@ def manifest_of(
             parameters=sum(p.numel() for p in network.parameters()),
         ),
         data=records.DataRecord(
-            fingerprint=data_fingerprint(bay.inputs.leaves, bay.labels),
+            fingerprint=data_fingerprint(bay.inputs.leaves, bay.labels, clusters),
             inputs=bay.inputs.count,
             labelled=bay.labels is not None,
-            clustered=clustered,
+            clustered=clusters is not None,
             classes=list(classes) if classes else None,
         ),
         space=records.SpaceRecord(
@@ -172,7 +182,12 @@ def manifest_of(
         seed=campaign.seed,
         criterion=bay.judge.criterion.as_record(),
         mode="fast" if bay.fast else "exact",
-        engine={**engine_record(campaign), "golden": golden},
+        engine={
+            **engine_record(campaign),
+            **_judge_record(bay.judge),
+            "golden": sound.fingerprint,
+            "tensors": sound.tensors,
+        },
         versions={"python": platform.python_version(), "torch": torch.__version__},
         top_k=bay.judge.top_k,
     )
@@ -181,16 +196,41 @@ def manifest_of(
 def engine_record(campaign: Campaign) -> dict[str, Any]:
     """Return the settings that the words of outputs may depend on."""
     bay = campaign.bay
-    device = next((t.device for t in bay.inputs.leaves if isinstance(t, Tensor)), "cpu")
+    leaves = (leaf for leaf in bay.inputs.leaves if isinstance(leaf, Tensor))
+    device = str(next((leaf.device for leaf in leaves), "cpu"))
     return {
         "batch": bay.batch,
         "shard": campaign.size,
         "limit_s": bay.limit_s,
         "threads": torch.get_num_threads(),
-        "device": str(device),
+        "device": device,
         "cpu": torch.backends.cpu.get_cpu_capability(),
+        **(_gpu(device) if device != "cpu" else {}),
         "captured": bay.subject.reason is None,
         "reason": bay.subject.reason,
+    }
+
+
+def _judge_record(judge: Judge) -> dict[str, Any]:
+    """Return fingerprints of the functions of the user's that judge."""
+    criterion = judge.criterion
+    custom = criterion.function if isinstance(criterion, Custom) else None
+    return {
+        "tail": code_fingerprint(judge.tail),
+        "function": code_fingerprint(custom),
+    }
+
+
+def _gpu(device: str) -> dict[str, Any]:
+    return {
+        "gpu": torch.cuda.get_device_name(device),
+        "precision": torch.get_float32_matmul_precision(),
+        "cudnn": {
+            "version": torch.backends.cudnn.version(),
+            "benchmark": torch.backends.cudnn.benchmark,
+            "deterministic": torch.backends.cudnn.deterministic,
+            "tf32": torch.backends.cudnn.allow_tf32,
+        },
     }
 
 

@@ -16,7 +16,14 @@ from stoic.faults.space import Fault
 from stoic.network.replay import TimeLimitError
 from stoic.network.subject import Answer, Bench
 
-__all__ = ["Ran", "run_trials"]
+__all__ = ["EngineError", "Ran", "run_trials"]
+
+# What says something of the machine and nothing of the network.
+OURS = (MemoryError, RecursionError, torch.OutOfMemoryError, torch.AcceleratorError)
+
+
+class EngineError(RuntimeError):
+    """A trial could not be run, for a reason that is no fault of the network's."""
 
 
 @dataclass(frozen=True)
@@ -200,5 +207,13 @@ class _Batch:
             return self.bench.run(faults, fast=fast, deadline=deadline)
         except TimeLimitError:
             raise
+        except OURS as error:
+            if len(faults) > 1:
+                # A group needs more than its trials do one by one.
+                raise RaisedError(told(error)) from error
+            raise EngineError(
+                f"a trial must fit this machine, got {told(error)}; "
+                "use a smaller batch, or less memory for golden values"
+            ) from error
         except Exception as error:
             raise RaisedError(told(error)) from error

@@ -283,8 +283,9 @@ def _on(case: Case, device: str) -> Case:
 
 def _finish(measured: Measured, limit: float | None, *, as_json: bool) -> NoReturn:
     """Print the answers, write the report, and exit with what the limit says."""
-    print_measured(measured, as_json=as_json)
-    chat(f"report: {_report(measured.path)}")
+    with _one_line():
+        print_measured(measured, as_json=as_json)
+        chat(f"report: {_report(measured.path)}")
     raise typer.Exit(_verdict(measured, limit))
 
 
@@ -296,7 +297,7 @@ def _bytes(text: str | None) -> int | None:
     number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "")
     try:
         return int(float(number) * units.get(unit, 1))
-    except ValueError:
+    except (ValueError, OverflowError):
         raise ValueError(
             f"memory must be bytes such as 500M or 2G, got {text!r}"
         ) from None
@@ -336,6 +337,7 @@ def _measure(
     verify: int,
     progress: Progress | None,
 ) -> Measured:
+    from stoic.campaign.running import EngineError
     from stoic.campaign.verify import VerifyError
     from stoic.study import pvf
 
@@ -355,7 +357,7 @@ def _measure(
             progress=progress,
             notice=chat,
         )
-    except VerifyError as error:
+    except (VerifyError, EngineError) as error:
         _stop(error, BROKEN)
 
 

@@ -27,10 +27,14 @@ def changed_share(run: Run, *, confidence: float = 0.95) -> tuple[Row, ...]:
     with run.connection() as connection:
         facts = read_facts(connection, "o.failed")
         changed = connection.execute(
-            "SELECT DISTINCT trial FROM faults WHERE old <> new"
-        ).fetchnumpy()["trial"]
-    share = np.isin(facts.trial, changed).astype(float)
+            "SELECT trial, avg((old <> new)::INT) AS share FROM faults GROUP BY trial"
+        ).fetchnumpy()
+    share = np.zeros(len(facts.trial))
+    share[np.searchsorted(facts.trial, changed["trial"])] = changed["share"]
+    several = run.manifest.space.fault_model.get("several") is not None
     faults = group_sizes(run.manifest, ["network"])[(run.manifest.network.name,)]
-    samples = samples_of(run.manifest, faults, facts.stratum, share, share, coins=True)
+    samples = samples_of(
+        run.manifest, faults, facts.stratum, share, share, coins=not several
+    )
     estimate = estimate_mean(samples, confidence=confidence, about="words")
     return (Row(("changes the word",), estimate, faults.total(), len(facts.trial)),)

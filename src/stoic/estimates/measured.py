@@ -56,7 +56,9 @@ class Measured:
     def as_record(self) -> dict[str, Any]:
         """Return the answers as plain data, for machines."""
         several = self.run.manifest.space.fault_model.get("several") is not None
-        tables = {} if several else {by: self.table(by) for by in _TABLES}
+        single = self.run.manifest.space.fault_model.get("name") in _SINGLE_BIT
+        names = () if several else _TABLES if single else _TABLES[:2]
+        tables = {by: self.table(by) for by in names}
         return {
             "summary": self.summary,
             "run": str(self.path),
@@ -85,6 +87,7 @@ def open_measured(path: Path | str) -> Measured:
 
 
 _TABLES = ("component", "site", "bit", "role")
+_SINGLE_BIT = ("flip", "stuck-at")
 
 
 def _plain(row: Row) -> dict[str, Any]:

@@ -203,7 +203,9 @@ class SetValue:
 
     def as_record(self) -> dict[str, Any]:
         """Name the model and its value."""
-        return {"name": "set", "value": self.value}
+        # JSON knows no infinity and no NaN.
+        value = self.value if math.isfinite(self.value) else str(self.value)
+        return {"name": "set", "value": value}
 
 
 @dataclass(frozen=True)

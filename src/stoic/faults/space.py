@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Literal
 
 from stoic.faults.formats import Format, format_of
-from stoic.faults.models import BitFlip, Corruption, FaultModel
+from stoic.faults.models import BitFlip, Corruption, FaultModel, RandomWord, SetValue
 from stoic.network.sites import Site
 
 __all__ = ["Block", "Fault", "FaultSpace", "Scope", "chosen_bits", "fault_space"]
@@ -183,6 +183,10 @@ def fault_space(
         block = Block(site, chosen_bits(bits, format, site.name), model, rows)
         if block.size:
             blocks.append(block)
+    if bits.strip() != "all" and isinstance(model, SetValue | RandomWord):
+        raise ValueError(
+            f"bits must be all for a fault model that replaces the word, got {bits!r}"
+        )
     if not blocks:
         named = " ".join(map(str, model.as_record().values()))
         raise ValueError(

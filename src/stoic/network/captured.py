@@ -9,6 +9,7 @@ from functools import cached_property
 from itertools import chain
 from typing import Any
 
+import torch
 from numpy.typing import NDArray
 
 from stoic.faults.formats import flat_words
@@ -127,7 +128,7 @@ class CapturedBench:
         rest = list(range(len(trials)))
         if self._switches.pack and self._golden.rows_apart:
             rest = yield from packs(trials, rest)
-        if fast and self._switches.stack and self._golden.rows is not None:
+        if fast and self._switches.stack and self._golden.rows_apart:
             rest = yield from self._stacks.groups(trials, rest, self._fast_alone)
         yield from ([place] for place in rest)
 
@@ -147,7 +148,7 @@ class CapturedBench:
         for way in (self._fast, self._exact) if fast else (self._exact,):
             try:
                 return self._answer(way(changes, corrupt, deadline=deadline), rows)
-            except TimeLimitError:
+            except (TimeLimitError, MemoryError, torch.OutOfMemoryError):
                 raise
             except Exception:
                 continue

@@ -104,13 +104,24 @@ def _recorded(network: nn.Module) -> Iterator[dict[str, Tensor]]:
         for path, module in network.named_modules():
             if next(module.children(), None) is None:
 
-                def hook(_: Any, __: Any, value: Any, path: str = path) -> None:
-                    if isinstance(value, Tensor):
-                        seen.setdefault(path, value)
+                def hook(own: Any, given: Any, value: Any, path: str = path) -> None:
+                    if not isinstance(value, Tensor) or _passed_on(own, given, value):
+                        return
+                    if path not in seen:
+                        # A module that follows may write to it.
+                        seen[path] = value.clone()
 
                 handle = module.register_forward_hook(hook)
                 hooks.callback(handle.remove)
         yield seen
+
+
+def _passed_on(module: nn.Module, given: tuple[Any, ...], value: Tensor) -> bool:
+    """Say whether a module returns its input, or a view of it, as it was."""
+    place = value.untyped_storage().data_ptr()
+    tensors = (tensor for tensor in given if isinstance(tensor, Tensor))
+    shared = any(tensor.untyped_storage().data_ptr() == place for tensor in tensors)
+    return shared and not getattr(module, "inplace", False)
 
 
 def _output(path: str, value: Tensor, inputs: int, order: int) -> Site:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Collection, Sequence
 from functools import cached_property
 from typing import Any
@@ -61,8 +62,26 @@ class Golden:
         if name in self._values:
             return self._values[name]
         if name not in self._again:
-            self._hold(name, self.program.by_name[name](self))
+            self._hold(name, self._made_again(name))
         return self._again[name]
+
+    def _made_again(self, name: str) -> Any:
+        """Compute a value from those that are held, step by step in program order."""
+        held = ChainMap(self._values, self._again)
+        needed, missing = {}, [name]
+        while missing:
+            step = self.program.by_name[missing.pop()]
+            needed[step.order] = step
+            missing += [n for n in step.inputs if n not in held]
+        made: Values = {}
+        last = {n: order for order in sorted(needed) for n in needed[order].inputs}
+        for order in sorted(needed):
+            step = needed[order]
+            made[step.name] = step(lambda n: made[n] if n in made else held[n])
+            for n in step.inputs:
+                if last[n] == order:
+                    made.pop(n, None)
+        return made[name]
 
     def _hold(self, name: str, value: Any) -> None:
         """Hold a value computed again, and let go of the oldest ones for it."""
@@ -135,7 +154,7 @@ class Selected:
 
 def take(value: Tensor, dim: int, index: Tensor) -> Tensor:
     """Return rows of a value, in the memory layout that it has."""
-    picked = value.index_select(dim, index)
+    picked = value.index_select(dim, index.to(value.device))
     if value.dim() == 4 and value.is_contiguous(memory_format=torch.channels_last):
         return picked.contiguous(memory_format=torch.channels_last)
     return picked

@@ -11,12 +11,13 @@ from __future__ import annotations
 import ctypes
 import gc
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
-__all__ = ["kept_memory", "one_thread", "settled_objects"]
+__all__ = ["kept_memory", "now", "one_thread", "settled_objects"]
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _NEVER = (1 << 31) - 1
@@ -28,7 +29,7 @@ _DEFAULT = 128 * 1024
 def kept_memory() -> Iterator[None]:
     """Let the process keep freed memory inside the block, where glibc is the allocator.
 
-    Afterwards what is unused is given back, and glibc's own thresholds hold again.
+    Afterwards what is unused is given back, and glibc's first thresholds hold again.
     """
     library = _glibc()
     if library is None:
@@ -50,6 +51,10 @@ def settled_objects() -> Iterator[None]:
 
     Campaigns make so many small objects that it would look them through often.
     """
+    if gc.get_freeze_count():
+        # Somebody else's: they would be thawed together.
+        yield
+        return
     gc.collect()
     gc.freeze()
     try:
@@ -64,6 +69,13 @@ def _glibc() -> ctypes.CDLL | None:
     library = ctypes.CDLL(None)
     known = all(hasattr(library, name) for name in ("mallopt", "malloc_trim"))
     return library if known and hasattr(library, "gnu_get_libc_version") else None
+
+
+def now() -> float:
+    """Return the time in seconds once all that was asked of a GPU is done."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 @contextmanager

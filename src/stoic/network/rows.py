@@ -33,11 +33,28 @@ def halves_test(program: Program, leaves: Sequence[Any]) -> RowDims | None:
         Nothing where inputs of another size make the program fail: then its values
         cannot be stacked at all.
     """
+    found: RowDims | None = None
+    # Each row must be seen to be missed: the largest one alone may decide a maximum.
+    for pair in ([0, 0], [1, 1], [1, 0]):
+        dims = _row_dims(program, leaves, pair)
+        if dims is None:
+            return None
+        found = {
+            name: dim if found is None or found[name] == dim else ODD
+            for name, dim in dims.items()
+        }
+    return found
+
+
+def _row_dims(
+    program: Program, leaves: Sequence[Any], pair: list[int]
+) -> RowDims | None:
+    """Compare the first two rows, a pair made of them, and all four together."""
     first = [_rows(leaf, slice(0, 2)) for leaf in leaves]
-    repeated = [_rows(leaf, [0, 0]) for leaf in leaves]
-    joined = [_joined(a, b) for a, b in zip(first, repeated, strict=True)]
+    other = [_rows(leaf, pair) for leaf in leaves]
+    joined = [_joined(a, b) for a, b in zip(first, other, strict=True)]
     try:
-        one, two, both = (program.run(run) for run in (first, repeated, joined))
+        one, two, both = (program.run(run) for run in (first, other, joined))
     except (RuntimeError, IndexError, ValueError):
         return None
     return {name: _row_dim(name, one, two, both) for name in both}

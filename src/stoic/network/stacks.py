@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections import defaultdict
 from collections.abc import Callable, Generator, Sequence
 from functools import partial
@@ -16,7 +15,7 @@ from torch import Tensor
 from stoic.faults.formats import format_of
 from stoic.faults.space import Fault
 from stoic.network.golden import Golden, Selected
-from stoic.network.memory import one_thread
+from stoic.network.memory import now, one_thread
 from stoic.network.patch import Changes, Patch, overlaid
 from stoic.network.program import Ref, Step
 from stoic.network.replay import Replay
@@ -208,11 +207,11 @@ def _second_time(run: Callable[[], object]) -> float:
     """Return the seconds that something takes once it is warm; endless if it raises."""
     try:
         run()
-        begun = time.perf_counter()
+        begun = now()
         run()
     except Exception:
         return math.inf
-    return time.perf_counter() - begun
+    return now() - begun
 
 
 class _StackStepper:
@@ -256,7 +255,8 @@ def _versions(faults: Sequence[Fault], row: Tensor, first: int) -> Tensor:
     keep = torch.tensor([_signed(f.corruption.keep, format.width) for f in faults])
     flip = torch.tensor([_signed(f.corruption.flip, format.width) for f in faults])
     at = (torch.arange(count), places)
-    words[at] = (words[at] & keep.to(format.word)) ^ flip.to(format.word)
+    kept, flipped = (word.to(words.device, format.word) for word in (keep, flip))
+    words[at] = (words[at] & kept) ^ flipped
     versions: Tensor = words.view(row.dtype).reshape(count, *row.shape[1:])
     return versions
 
