@@ -15,6 +15,7 @@ __all__ = [
     "flat_words",
     "format_of",
     "read_word",
+    "value_of",
     "word_of",
     "write_word",
 ]
@@ -105,6 +106,13 @@ def write_word(tensor: Tensor, element: int, word: int) -> None:
     format = _FORMATS[tensor.dtype]
     signed = word - (1 << format.width) if word >> (format.width - 1) else word
     cell(tensor, element).view(format.word).fill_(signed)
+
+
+def value_of(word: int, dtype: torch.dtype) -> Tensor:
+    """Return the number that an unsigned word stands for, as a tensor of one."""
+    value = torch.zeros(1, dtype=dtype)
+    write_word(value, 0, word)
+    return value
 
 
 def word_of(value: float, format: Format) -> int:

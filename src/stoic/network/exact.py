@@ -31,7 +31,9 @@ class ExactStepper:
         self._proofs: dict[Any, bool] = {}
         self._widths: dict[Any, int] = {}
 
-    def __call__(self, step: Step, changes: Changes) -> tuple[Any, bool]:
+    def __call__(
+        self, step: Step, changes: Changes, *, hit: bool = False
+    ) -> tuple[Any, bool]:
         """Return the step's result under changes."""
         narrow = self.narrowed(step, changes)
         if narrow is not None:

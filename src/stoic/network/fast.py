@@ -21,7 +21,7 @@ from stoic.network.patch import Changed, Changes, Patch, overlaid
 from stoic.network.program import Step, Values
 from stoic.network.rules import Call, rule_for
 
-__all__ = ["FastStepper", "TooLargeError"]
+__all__ = ["FastStepper", "TooLargeError", "too_large"]
 
 
 class TooLargeError(RuntimeError):
@@ -62,7 +62,9 @@ class FastStepper:
         self._layout = layout or _layout(golden)
         self._folds = find_folds(golden, self._layout) if fold else {}
 
-    def __call__(self, step: Step, changes: Changes) -> tuple[Any, bool]:
+    def __call__(
+        self, step: Step, changes: Changes, *, hit: bool = False
+    ) -> tuple[Any, bool]:
         """Return the step's result under changes, and whether it is exact.
 
         Raises:
@@ -73,12 +75,13 @@ class FastStepper:
             if narrow is not None:
                 return narrow, True
         _check_sizes(changes)
-        return self._inexact(step, changes), False
+        return self._inexact(step, changes, hit), False
 
-    def _inexact(self, step: Step, changes: Changes) -> Any:
+    def _inexact(self, step: Step, changes: Changes, hit: bool) -> Any:
         fold = self._folds.get(step.name)
         if (
             fold is not None
+            and not hit
             and fold.convolution is step
             and self._may_wait(fold, changes)
         ):
@@ -132,10 +135,15 @@ def _check_sizes(changes: Changes) -> None:
     summing and not in the other. Whole values come from checked patches.
     """
     for change in changes.values():
-        if isinstance(change, Patch) and change.piece.is_floating_point():
-            limit = torch.finfo(change.piece.dtype).max ** 0.5
-            if not bool(change.piece.abs().max() < limit):
-                raise TooLargeError
+        if isinstance(change, Patch) and too_large(change.piece):
+            raise TooLargeError
+
+
+def too_large(values: Tensor) -> bool:
+    """Say whether any of some values is one that fast steps refuse; NaN is."""
+    if not values.is_floating_point():
+        return False
+    return not bool(values.abs().max() < torch.finfo(values.dtype).max ** 0.5)
 
 
 def _layout(golden: Golden) -> torch.memory_format:

@@ -47,10 +47,13 @@ class Stepper(Protocol):
         """The run whose values are not changed."""
         ...
 
-    def __call__(self, step: Step, changes: Changes) -> tuple[Any, bool]:
+    def __call__(
+        self, step: Step, changes: Changes, *, hit: bool = False
+    ) -> tuple[Any, bool]:
         """Return a step's result under changes, and whether every bit of it is right.
 
-        That is: right if those of the changes are.
+        That is: right if those of the changes are. A result that is ``hit`` by a fault
+        of its own must not be left to later steps.
         """
         ...
 
@@ -110,10 +113,11 @@ class Replay:
         while (step := live.next_step()) is not None:
             if deadline is not None and time.monotonic() > deadline:
                 raise TimeLimitError(f"time limit reached at {step.name}")
-            result, right = self._stepper(step, live.read_by(step))
+            hit = step.name in corrupt
+            result, right = self._stepper(step, live.read_by(step), hit=hit)
             exact &= right
             live.forget(step)
-            if step.name in corrupt:
+            if hit:
                 made = whole(result, self._golden(step.name))
                 result = whole(corrupt[step.name](made), made)
             if self._masked(step.name, result, exact):

@@ -220,7 +220,9 @@ class _StackStepper:
     def __init__(self, golden: Selected) -> None:
         self.golden = golden
 
-    def __call__(self, step: Step, changes: Changes) -> tuple[Any, bool]:
+    def __call__(
+        self, step: Step, changes: Changes, *, hit: bool = False
+    ) -> tuple[Any, bool]:
         rule = rule_for(step)
         if rule is not None:
             result = rule(Call(step, changes, self.golden, fast=True))
