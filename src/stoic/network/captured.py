@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from stoic.faults.formats import flat_words, value_of
 from stoic.faults.space import Fault
 from stoic.network.budget import Budget
-from stoic.network.exact import ExactStepper
+from stoic.network.exact import ExactStepper, Screen
 from stoic.network.fast import FastStepper, TooLargeError, too_large
 from stoic.network.golden import Golden
 from stoic.network.inject import changes_of, words_of
+from stoic.network.memory import now
 from stoic.network.program import Program
 from stoic.network.replay import Replay, Replayed, TimeLimitError
 from stoic.network.rows import RowDims
@@ -27,6 +28,9 @@ from stoic.network.stacks import Stacks, packs
 from stoic.network.subject import Answer, Inputs, Rows, only_rows
 
 __all__ = ["CapturedBench", "CapturedSubject", "Switches"]
+
+# What it takes to see a fault masked in narrow steps, at most.
+_SCREENING_S = 3e-3
 
 
 @dataclass(frozen=True)
@@ -74,19 +78,22 @@ class CapturedSubject:
         """Run one batch without a fault."""
         keep = self.budget.kept(inputs.count) if self.budget else None
         again = self.budget.again_bytes if self.budget else 0
+        begun = now()
         golden = Golden(self.program, inputs.leaves, self.rows, keep, again)
-        return CapturedBench(golden, self.switches)
+        return CapturedBench(golden, self.switches, now() - begun)
 
 
 class CapturedBench:
-    """A golden run and the replays against it."""
+    """A golden run, the seconds that it took, and the replays against it."""
 
-    def __init__(self, golden: Golden, switches: Switches) -> None:
+    def __init__(self, golden: Golden, switches: Switches, seconds: float) -> None:
         self._golden = golden
+        self._seconds = seconds
         self._switches = switches
         self._stepper = ExactStepper(golden, narrow=switches.narrow)
         self._exact = Replay(self._stepper, exit_masked=switches.exit_masked)
         self._plain = Replay(ExactStepper(golden, narrow=False), exit_masked=False)
+        self._screen = Replay(Screen(self._stepper))
         self._words: dict[str, NDArray[Any]] = {}
         self.golden = golden.answer
 
@@ -127,8 +134,17 @@ class CapturedBench:
         """
         rest = list(range(len(trials)))
         if self._switches.pack and self._golden.rows_apart:
+            masked = [place for place in rest if self._is_soon_masked(trials[place])]
+            yield from ([place] for place in masked)
+            rest = sorted(set(rest) - set(masked))
             # One fault that fast steps refuse would hold up all that share its pack.
-            large = [place for place in rest if fast and self._is_large(trials[place])]
+            large = [
+                place
+                for place in rest
+                if fast
+                and trials[place][0].input is not None
+                and self._is_large(trials[place])
+            ]
             tame = sorted(set(rest) - set(large))
             rest = yield from packs(trials, tame)
             rest += yield from packs(trials, large)
@@ -136,11 +152,23 @@ class CapturedBench:
             rest = yield from self._stacks.groups(trials, rest, self._fast_alone)
         yield from ([place] for place in rest)
 
+    def _is_soon_masked(self, faults: Sequence[Fault]) -> bool:
+        """Say whether a fault in one input is masked before any step runs whole.
+
+        Only asked where a share of a pack takes longer than to find that out.
+        """
+        share = self._seconds / self._golden.inputs
+        if faults[0].input is None or share < _SCREENING_S or not self._switches.narrow:
+            return False
+        try:
+            return not self._screen(*changes_of(faults, self._golden)).outputs
+        except Exception:
+            return False
+
     def _is_large(self, faults: Sequence[Fault]) -> bool:
-        """Say whether a fault in one input makes a value that fast steps refuse."""
+        """Say whether a fault makes a value that fast steps refuse."""
         return any(
-            fault.input is not None
-            and too_large(value_of(self.words(fault)[1], fault.site.dtype))
+            too_large(value_of(self.words(fault)[1], fault.site.dtype))
             for fault in faults
         )
 
@@ -155,7 +183,10 @@ class CapturedBench:
         rows = only_rows(trials, self.inputs)
         if rows is None and len(trials) > 1:
             return self._stacks.run([faults[0] for faults in trials], deadline)
-        changes, corrupt = changes_of(list(chain(*trials)), self._golden)
+        faults = list(chain(*trials))
+        # Steps see how large a fault is only where it is the first.
+        fast = fast and not (len(faults) > 1 and self._is_large(faults))
+        changes, corrupt = changes_of(faults, self._golden)
         # Only what raises in every way, the plain one too, is the network's crash.
         for way in (self._fast, self._exact) if fast else (self._exact,):
             try:

@@ -10,7 +10,7 @@ from stoic.network.program import Step
 from stoic.network.proof import holds_at_place, holds_on_noise
 from stoic.network.rules import Call, Rule, layout, rule_for
 
-__all__ = ["ExactStepper"]
+__all__ = ["ExactStepper", "Screen", "SurvivesError"]
 
 # Rows of a product are computed alike in blocks of the widest registers.
 _WIDTHS = (1, 16, 64)
@@ -83,6 +83,35 @@ class ExactStepper:
         if self._proofs[shape] and place not in self._proofs:
             self._proofs[place] = holds_at_place(step, changes, rule, self.golden)
         return self._proofs[shape] and self._proofs[place]
+
+
+class SurvivesError(RuntimeError):
+    """A deviation has left the slice it began in."""
+
+
+class Screen:
+    """Run narrow steps only: what is masked by them needs no more than a moment.
+
+    Args:
+        exact: That proves them.
+    """
+
+    def __init__(self, exact: ExactStepper) -> None:
+        self.golden = exact.golden
+        self._exact = exact
+
+    def __call__(
+        self, step: Step, changes: Changes, *, hit: bool = False
+    ) -> tuple[Any, bool]:
+        """Return the step's result under changes.
+
+        Raises:
+            SurvivesError: It takes a whole step to tell.
+        """
+        narrow = self._exact.narrowed(step, changes)
+        if narrow is None:
+            raise SurvivesError
+        return narrow, True
 
 
 def _shape(step: Step, changes: Changes) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from stoic.faults.formats import read_word, write_word
 from stoic.faults.space import Fault
 from stoic.network.golden import Golden
-from stoic.network.patch import Changed, Patch, same_words
+from stoic.network.patch import Changed, Patch, agrees, whole
 from stoic.network.replay import Corrupt
 from stoic.network.sites import Site
 
@@ -52,8 +52,7 @@ def _that_differ(changes: dict[str, Changed], golden: Golden) -> dict[str, Chang
     return {
         name: change
         for name, change in changes.items()
-        if not isinstance(change, Patch)
-        or not same_words(change.piece, change.of(golden(name)))
+        if not agrees(change, golden(name))
     }
 
 
@@ -61,14 +60,18 @@ def corrupted(faults: Sequence[Fault], value: Tensor) -> Changed:
     """Return a value with faults of one site in it; the value itself stays as it is."""
     places = [place for fault in faults for place in _places(fault, value)]
     if value.dim() == 0:
-        whole = Patch(0, 0, value.reshape(1).clone())
-        return _placed(places, value.reshape(1), whole).reshape(())
+        one = Patch(0, 0, value.reshape(1).clone())
+        return _placed(places, value.reshape(1), one).reshape(())
     site = faults[0].site
     dim = 1 if site.rows == 0 and value.dim() > 1 else 0
     stride = _row_major(value)[dim]
     spots = {element // stride % value.shape[dim] for _, element in places}
     start = min(spots)
     length = max(spots) + 1 - start
+    if length > 1:
+        # Slices of any length would have to be proved one by one.
+        full = whole(Patch(0, 0, value), value)
+        return _placed(places, value, Patch(0, 0, full))
     piece = value.narrow(dim, start, length).clone()
     return Patch(dim, start, _placed(places, value, Patch(dim, start, piece)))
 
