@@ -28,7 +28,8 @@ demo: $(READY) ## Measure the network of the case signs and write a report
 	@echo "The report: $(CURDIR)/runs/demo/report.html (open it in a browser)"
 
 test: $(READY) ## Run the tests, without the slow ones and the peers
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow and not peers" tests
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile \
+		-m "not slow and not peers" tests
 
 check: $(READY) ## Check format, lint, types, import laws and documentation
 	@echo "check: format"

@@ -65,7 +65,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--mode", choices=("fast", "exact"), default="fast")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument(
-        "--budgets", nargs="+", type=int, default=[256, 512, 1024, 2048], help="MiB"
+        "--budgets", nargs="+", type=int, default=[512, 1024, 2048], help="MiB"
     )
     parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
     printing.common_options(parser)

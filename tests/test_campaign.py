@@ -189,6 +189,11 @@ def is_a_word(old: int, new: int, bit: int) -> bool:
     return bit == -1 and 0 <= new < 1 << 32
 
 
+def named(value: Any) -> str:
+    # Without addresses: the processes that share the tests must agree on names.
+    return str(getattr(value, "__name__", value))
+
+
 MODELS = [
     (BitFlip(), flipped, 3 * 32),
     (MultiFlip(2), two_flipped, 3 * math.comb(32, 2)),
@@ -200,7 +205,7 @@ MODELS = [
 ]
 
 
-@pytest.mark.parametrize(("model", "by_definition", "size"), MODELS, ids=str)
+@pytest.mark.parametrize(("model", "by_definition", "size"), MODELS, ids=named)
 def test_a_fault_model_does_what_it_says(
     model: FaultModel,
     by_definition: Callable[[int, int, int], bool],
@@ -514,8 +519,8 @@ def test_a_memory_limit_changes_no_trial(tmp_path: Path) -> None:
         pvf(normed(), points(), faults=120, kinds=kinds, memory=memory, out=out)
         return recorded(out)
 
-    # Room for one small value, and for all of them.
-    assert repr(run(100)) == repr(run(None))
+    # Room for a few small values, and for all of them.
+    assert repr(run(400)) == repr(run(None))
 
 
 def test_a_long_network_is_run_with_little_memory(tmp_path: Path) -> None:
@@ -534,7 +539,7 @@ def test_a_long_network_is_run_with_little_memory(tmp_path: Path) -> None:
             return out
 
     out = tmp_path / "run"
-    pvf(Long().eval(), points(), faults=20, memory=100, out=out)
+    pvf(Long().eval(), points(), faults=20, memory=300, out=out)
 
     assert_true(out, Network(Long().eval(), (points(),), 5), top1_changed, top_k=3)
 

@@ -170,9 +170,7 @@ def pvf(
     check_clusters(clusters, given)
     name = name or type(network).__name__
     case = Case(name, network, inputs, labels, classes, clusters, tail)
-    if chosen.as_deployed:
-        with untouched(network):
-            case = _deployed(case, given)
+    case = _deployed(case, given) if chosen.as_deployed else case
     path = Path(out) if out else None
     chosen = _resumed(chosen, path)
     with untouched(case.network), kept_memory():
@@ -185,7 +183,8 @@ def pvf(
 
 
 def _deployed(case: Case, inputs: Inputs) -> Case:
-    network = as_deployed(case.network, inputs)
+    with untouched(case.network):
+        network = as_deployed(case.network, inputs)
     return replace(case, name=f"{case.name} as deployed", network=network)
 
 

@@ -159,11 +159,7 @@ def manifest_of(
         stoic=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=command,
-        network=records.NetworkRecord(
-            name=name,
-            fingerprint=network_fingerprint(network),
-            parameters=sum(p.numel() for p in network.parameters()),
-        ),
+        network=_network_record(network, name),
         data=records.DataRecord(
             fingerprint=data_fingerprint(bay.inputs.leaves, bay.labels, clusters),
             inputs=bay.inputs.count,
@@ -182,12 +178,7 @@ def manifest_of(
         seed=campaign.seed,
         criterion=bay.judge.criterion.as_record(),
         mode="fast" if bay.fast else "exact",
-        engine={
-            **engine_record(campaign),
-            **_judge_record(bay.judge),
-            "golden": sound.fingerprint,
-            "tensors": sound.tensors,
-        },
+        engine={**engine_record(campaign), **_judge_record(bay.judge, sound)},
         versions={"python": platform.python_version(), "torch": torch.__version__},
         top_k=bay.judge.top_k,
     )
@@ -211,13 +202,23 @@ def engine_record(campaign: Campaign) -> dict[str, Any]:
     }
 
 
-def _judge_record(judge: Judge) -> dict[str, Any]:
-    """Return fingerprints of the functions of the user's that judge."""
+def _network_record(network: nn.Module, name: str) -> records.NetworkRecord:
+    return records.NetworkRecord(
+        name=name,
+        fingerprint=network_fingerprint(network),
+        parameters=sum(p.numel() for p in network.parameters()),
+    )
+
+
+def _judge_record(judge: Judge, sound: Sound) -> dict[str, Any]:
+    """Return fingerprints of golden outputs and of the user's functions that judge."""
     criterion = judge.criterion
     custom = criterion.function if isinstance(criterion, Custom) else None
     return {
         "tail": code_fingerprint(judge.tail),
         "function": code_fingerprint(custom),
+        "golden": sound.fingerprint,
+        "tensors": sound.tensors,
     }
 
 

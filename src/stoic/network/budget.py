@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 
 from torch import Tensor
@@ -10,6 +11,8 @@ from stoic.network.golden import Golden
 
 __all__ = ["Budget"]
 
+# What a step reads and writes, and the copies that carry a fault.
+_AT_ONCE = 4
 # Of the limit: golden values, values computed again; the rest is for trials.
 _KEPT, _AGAIN = 0.5, 0.2
 
@@ -41,9 +44,19 @@ class Budget:
         """Return the values to hold for a batch; nothing where all of them fit.
 
         Small values first: they are the late ones, which most replays read.
+
+        Raises:
+            ValueError: The limit is too low to run a single step.
         """
         scale = inputs / self._inputs
         sizes = {place: size * scale for place, size in self._bytes.items()}
+        least = _AT_ONCE * max(sizes.values(), default=0)
+        if least > self.limit_bytes:
+            raise ValueError(
+                f"memory must be at least {math.ceil(least / 1e6)}M to run "
+                f"{inputs} inputs at once, got {self.limit_bytes} bytes; "
+                "allow more, or use a smaller batch"
+            )
         room = self.limit_bytes * _KEPT
         if sum(sizes.values()) <= room:
             return None
