@@ -365,6 +365,21 @@ def test_every_criterion_judges_the_trials(
     )
 
 
+def test_terms_that_cancel_at_the_threshold_are_not_trusted(tmp_path: Path) -> None:
+    """A score is close to nothing, and its rounding is that of large terms."""
+    torch.manual_seed(8)
+    network = nn.Sequential(nn.Linear(2, 16), nn.ReLU(), nn.Linear(16, 1)).eval()
+    with torch.inference_mode():
+        score = network(points())[2, 0]
+    with torch.no_grad():
+        network[2].get_parameter("bias").sub_(score)
+
+    out = tmp_path / "run"
+    pvf(network, points(), criterion="threshold:0", faults=None, mode="fast", out=out)
+
+    assert assert_true(out, Network(network, (points(),), 5), crossed(0), exact=False)
+
+
 def test_a_function_of_the_users_judges_after_the_tail(tmp_path: Path) -> None:
     """The tail turns scores into texts; the function compares texts."""
     words = ("left", "right", "stop")

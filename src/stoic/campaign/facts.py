@@ -62,7 +62,7 @@ class Standing:
     """Where the golden output of each row stands.
 
     Args:
-        size: Its largest score; endless where rounding cannot be told.
+        size: The largest score of the batch; endless where rounding cannot be told.
         clearance: The least change of a score that turns its verdict.
     """
 
@@ -105,8 +105,9 @@ class Judge:
         clearance = self.criterion.clearance(scores, scores, labels).cpu()
         if self.tail is not None or not _is_floating(scores):
             return Standing(torch.full_like(clearance, np.inf), clearance)
-        sizes = scores.abs().reshape(len(scores), -1).amax(1)
-        return Standing(sizes.cpu().double(), clearance)
+        # Of all rows: one may be small because large terms cancel, with their rounding.
+        size = scores.abs().max().cpu().double()
+        return Standing(size.expand(len(scores)), clearance)
 
     def exact_facts(
         self, golden: Any, faulty: Any, labels: Tensor | None, count: int

@@ -72,9 +72,8 @@ class Block:
     @cached_property
     def _few(self) -> tuple[Corruption, ...] | None:
         """Every corruption, where there are few enough to make them beforehand."""
-        return (
-            tuple(map(self._made, range(self.variants))) if self.variants < 99 else None
-        )
+        few = self.variants <= self.format.width
+        return tuple(map(self._made, range(self.variants))) if few else None
 
     def _made(self, number: int) -> Corruption:
         return self.model.corruption(number, self.format, self.bits)
