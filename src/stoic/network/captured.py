@@ -163,6 +163,7 @@ class CapturedBench:
         try:
             return not self._screen(*changes_of(faults, self._golden)).outputs
         except Exception:
+            # It survives, or the network raises: the run of the trial will tell.
             return False
 
     def _is_large(self, faults: Sequence[Fault]) -> bool:

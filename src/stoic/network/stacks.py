@@ -210,6 +210,7 @@ def _second_time(run: Callable[[], object]) -> float:
         begun = now()
         run()
     except Exception:
+        # Trials alone will tell whether that is the network's crash.
         return math.inf
     return now() - begun
 
