@@ -212,21 +212,21 @@ def outputs(ready: Prepared, faults: Sequence[Fault], mode: Mode) -> Iterator[Ou
     trials = [(fault,) for fault in faults]
     fast = mode == "fast"
     for group in ready.bench.groups(trials, fast=fast):
-        members = [trials[place] for place in group]
         try:
-            answer = ready.bench.run(members, fast=fast, deadline=None)
+            answer = group.run(None)
         except Exception:
-            left: Sequence[int] = range(len(group))
+            left: Sequence[int] = range(len(group.places))
         else:
             left = answer.left
-            yield from _outputs(answer, group)
+            yield from _outputs(answer, group.places)
         for place in left:
-            yield _alone(ready.bench, members[place], group[place])
+            trial = group.places[place]
+            yield _alone(ready.bench, trials[trial], trial)
 
 
 def _alone(bench: Bench, faults: Sequence[Fault], trial: int) -> Output:
     try:
-        answer = bench.run([faults], fast=False, deadline=None)
+        answer = bench.run(faults, fast=False, deadline=None)
     except Exception as error:
         return Output(trial, None, raised=type(error).__name__)
     return next(_outputs(answer, [trial]))

@@ -14,7 +14,7 @@ from stoic.campaign.jury import Block, Jury
 from stoic.campaign.trials import Bay, Outcome, Trial
 from stoic.faults.space import Fault
 from stoic.network.replay import TimeLimitError
-from stoic.network.subject import Answer, Bench
+from stoic.network.subject import Answer, Bench, Group, one_by_one
 
 __all__ = ["EngineError", "Ran", "run_trials"]
 
@@ -74,7 +74,6 @@ class _Waiting:
     """An answer that waits to be judged with others."""
 
     trial: int
-    faults: tuple[Fault, ...]
     answer: Answer
 
 
@@ -101,15 +100,17 @@ class _Batch:
         self._waiting: list[_Waiting] = []
 
     def run(self, here: list[int], tick: Callable[[int], None] | None) -> None:
-        """Run some of the trials and judge them."""
+        """Run some of the trials and judge them; again where that settles nothing."""
         faults = {i: self._local(i) for i in here}
-        for group in self.bench.groups([faults[i] for i in here], fast=self.bay.fast):
-            members = [here[place] for place in group]
-            self._group(members, [faults[i] for i in members])
-            if tick:
-                tick(len(members))
-        while self._waiting:
-            self._judge_waiting()
+
+        def given(members: list[int]) -> list[tuple[Fault, ...]]:
+            return [faults[i] for i in members]
+
+        quick = self.bench.groups(given(here), fast=self.bay.fast)
+        again = self._round(here, quick, tick)
+        alone = self._round(again, self.bench.groups(given(again), fast=False))
+        places = range(len(alone))
+        self._round(alone, one_by_one(self.bench, given(alone), places, fast=False))
 
     def _local(self, i: int) -> tuple[Fault, ...]:
         """Return the faults of a trial that strike here, with rows for inputs."""
@@ -126,89 +127,97 @@ class _Batch:
             local.append(fault)
         return tuple(local)
 
-    def _group(self, members: list[int], faults: list[tuple[Fault, ...]]) -> None:
-        """Run some trials together; alone whatever then is not settled."""
-        with self._timed(members):
-            if len(members) == 1:
-                self._alone(members[0], faults[0], fast=self.bay.fast)
-                return
-            for place in self._together(members, faults):
-                self._alone(members[place], faults[place], fast=False)
+    def _round(
+        self,
+        members: list[int],
+        groups: Iterator[Group],
+        tick: Callable[[int], None] | None = None,
+    ) -> list[int]:
+        """Run trials in groups; return those that are not settled by it."""
+        left: list[int] = []
+        for group in groups:
+            trials = [members[place] for place in group.places]
+            with self._timed(trials):
+                left += self._run(trials, group)
+            if self._is_time_to_judge():
+                left += self._judge_waiting()
+            if tick:
+                tick(len(trials))
+        unsettled = {*left, *self._judge_waiting()}
+        return [i for i in members if i in unsettled]
 
     @contextmanager
     def _timed(self, members: Sequence[int]) -> Iterator[None]:
         """Share the time that something takes out among trials."""
         begun = time.monotonic()
         yield
-        spent = (time.monotonic() - begun) / len(members)
+        spent = (time.monotonic() - begun) / max(len(members), 1)
         for i in members:
             self.ran.outcomes[i].seconds += spent
 
-    def _together(
-        self, members: list[int], faults: list[tuple[Fault, ...]]
-    ) -> list[int]:
-        """Run trials in one go; return the places of those that need a run alone."""
+    def _run(self, trials: list[int], group: Group) -> list[int]:
+        """Run a group and judge it, unless it is to be judged with others."""
         try:
-            answer = self._run(faults, self.bay.fast)
-            return self._judged(members, answer)
-        except (RaisedError, TimeLimitError):
-            # Nobody knows which of them it was.
-            return list(range(len(members)))
+            answer = self._in_time(group)
+            if len(trials) == 1 and self._jury.at_once(answer) > 1:
+                self._waiting.append(_Waiting(trials[0], answer))
+                return []
+            return self._judged(trials, answer)
+        except (RaisedError, TimeLimitError) as error:
+            if len(trials) > 1:
+                # Nobody knows which of them it was.
+                return trials
+            self._end(trials[0], error)
+            return []
 
-    def _judged(self, members: list[int], answer: Answer) -> list[int]:
-        """Judge an answer; return the places of trials that need another run."""
-        unsure = self._jury.judge(members, answer)
-        for place in set(range(len(members))) - set(unsure):
-            self.ran.outcomes[members[place]].exact &= answer.exact
-        return unsure
-
-    def _alone(self, i: int, faults: tuple[Fault, ...], *, fast: bool) -> None:
+    def _end(self, i: int, error: Exception) -> None:
+        """Note why a trial has come to no output."""
         outcome = self.ran.outcomes[i]
-        try:
-            answer = self._in_time(faults, fast)
-            if (most := self._jury.at_once(answer)) > 1:
-                self._waiting.append(_Waiting(i, faults, answer))
-                if len(self._waiting) >= most:
-                    self._judge_waiting()
-            elif self._judged([i], answer):
-                self._judged([i], self._in_time(faults, False))
-        except TimeLimitError as error:
-            # A crash in another batch is known; it stays.
-            if outcome.status != "crash":
-                outcome.status, outcome.message = "unknown", str(error)
-        except RaisedError as error:
+        if isinstance(error, RaisedError):
             outcome.status, outcome.message = "crash", str(error)
+        elif outcome.status != "crash":
+            # A crash in another batch is known; it stays.
+            outcome.status, outcome.message = "unknown", str(error)
 
-    def _judge_waiting(self) -> None:
-        """Judge the answers that wait; those that are not sure are run once more."""
-        waiting, again = self._waiting, []
+    def _judged(self, trials: list[int], answer: Answer) -> list[int]:
+        """Judge an answer; return the trials that need another run."""
+        unsure = {trials[place] for place in self._jury.judge(trials, answer)}
+        for i in set(trials) - unsure:
+            self.ran.outcomes[i].exact &= answer.exact
+        return list(unsure)
+
+    def _is_time_to_judge(self) -> bool:
+        waiting = self._waiting
+        return bool(waiting) and len(waiting) >= self._jury.at_once(waiting[-1].answer)
+
+    def _judge_waiting(self) -> list[int]:
+        """Judge the answers that wait; return the trials that need another run."""
+        waiting, unsure = self._waiting, []
         self._waiting = []
         with self._timed([one.trial for one in waiting]):
             for exact in (True, False):
                 alike = [one for one in waiting if one.answer.exact == exact]
                 if alike:
                     joined = self._jury.joined([one.answer for one in alike])
-                    unsure = self._judged([one.trial for one in alike], joined)
-                    again += [alike[place] for place in unsure]
-        for one in again:
-            with self._timed([one.trial]):
-                self._alone(one.trial, one.faults, fast=False)
+                    unsure += self._judged([one.trial for one in alike], joined)
+        return unsure
 
-    def _in_time(self, faults: tuple[Fault, ...], fast: bool) -> Answer:
-        """Run a trial; one over its time is run once more."""
+    def _in_time(self, group: Group) -> Answer:
+        """Run a group; a trial over its time is run once more."""
         try:
-            return self._run([faults], fast)
+            return self._answer(group)
         except TimeLimitError:
-            return self._run([faults], fast)
+            if len(group.places) > 1:
+                raise
+            return self._answer(group)
 
-    def _run(self, faults: list[tuple[Fault, ...]], fast: bool) -> Answer:
-        deadline = time.monotonic() + self.bay.limit_s * len(faults)
+    def _answer(self, group: Group) -> Answer:
         try:
-            return self.bench.run(faults, fast=fast, deadline=deadline)
+            return group.run(time.monotonic() + self.bay.limit_s * len(group.places))
         except TimeLimitError:
             raise
         except OURS as error:
-            if len(faults) > 1:
+            if len(group.places) > 1:
                 # A group needs more than its trials do one by one.
                 raise RaisedError(told(error)) from error
             raise EngineError(

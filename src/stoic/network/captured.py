@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from stoic.faults.formats import flat_words, value_of
 from stoic.faults.space import Fault
@@ -20,15 +21,31 @@ from stoic.network.fast import FastStepper, TooLargeError, too_large
 from stoic.network.golden import Golden
 from stoic.network.inject import changes_of, words_of
 from stoic.network.memory import now
+from stoic.network.packs import Packs, gathered, only_input
 from stoic.network.program import Program
 from stoic.network.replay import Replay, Replayed, TimeLimitError
 from stoic.network.rows import RowDims
 from stoic.network.sites import LeftOut, Site
-from stoic.network.stacks import Stacks, packs
-from stoic.network.subject import Answer, Inputs, Rows, only_rows
+from stoic.network.smaller import Smaller
+from stoic.network.stacks import Stacks
+from stoic.network.subject import (
+    Answer,
+    Group,
+    Inputs,
+    Rows,
+    Trials,
+    one_by_one,
+    only_rows,
+)
 
 __all__ = ["CapturedBench", "CapturedSubject", "Switches"]
 
+Way: TypeAlias = Callable[[float | None], Answer]
+
+# Says something of the machine or the user's limit: no other way is tried.
+_FINAL = (TimeLimitError, MemoryError, torch.OutOfMemoryError)
+# The largest value of a batch of picked inputs.
+_ROWS_BYTES = 32 << 20
 # What it takes to see a fault masked in narrow steps, at most.
 _SCREENING_S = 3e-3
 
@@ -103,12 +120,18 @@ class CapturedBench:
         return self._golden.inputs
 
     @cached_property
+    def _fast_steps(self) -> FastStepper:
+        on = self._switches
+        return FastStepper.of(self._golden, self._stepper, sums=on.sums, fold=on.fold)
+
+    @cached_property
     def _fast(self) -> Replay:
-        switches = self._switches
-        stepper = FastStepper(
-            self._golden, self._stepper, sums=switches.sums, fold=switches.fold
-        )
-        return Replay(stepper, exit_masked=switches.exit_masked)
+        return Replay(self._fast_steps, exit_masked=self._switches.exit_masked)
+
+    @property
+    def _packs(self) -> bool:
+        """Whether trials in one input each may share a run."""
+        return self._switches.pack and self._golden.rows_apart
 
     @cached_property
     def _stacks(self) -> Stacks:
@@ -124,33 +147,91 @@ class CapturedBench:
         old = int(self._words[value][fault.element])
         return old, fault.corruption(old)
 
-    def groups(
-        self, trials: Sequence[Sequence[Fault]], *, fast: bool
-    ) -> Iterator[list[int]]:
-        """Yield places of trials to be run together, every place once.
+    def groups(self, trials: Trials, *, fast: bool) -> Iterator[Group]:
+        """Yield trials in the groups that are run together, each trial once.
 
-        Trials that hit one input each, and not the same, share a run. In fast mode,
-        faults in one row of a weight are stacked where values are small.
+        Trials that hit one input each share a run: in fast mode as a batch of their
+        own, exactly in the rows of the native one. In fast mode, faults in one row of a
+        weight are stacked where values are small.
         """
-        rest = list(range(len(trials)))
-        if self._switches.pack and self._golden.rows_apart:
-            masked = [place for place in rest if self._is_soon_masked(trials[place])]
-            yield from ([place] for place in masked)
-            rest = sorted(set(rest) - set(masked))
-            # One fault that fast steps refuse would hold up all that share its pack.
-            large = [
-                place
-                for place in rest
-                if fast
-                and trials[place][0].input is not None
-                and self._is_large(trials[place])
-            ]
-            tame = sorted(set(rest) - set(large))
-            rest = yield from packs(trials, tame)
-            rest += yield from packs(trials, large)
+        rest: Sequence[int] = range(len(trials))
+        if self._packs:
+            ours = [place for place in rest if only_input(trials[place]) is not None]
+            yield from self._packed(trials, ours, fast)
+            rest = [place for place in rest if only_input(trials[place]) is None]
         if fast and self._switches.stack and self._golden.rows_apart:
             rest = yield from self._stacks.groups(trials, rest, self._fast_alone)
-        yield from ([place] for place in rest)
+        yield from one_by_one(self, trials, rest, fast=fast)
+
+    def _packed(
+        self, trials: Trials, places: Sequence[int], fast: bool
+    ) -> Iterator[Group]:
+        """Yield groups of trials that hit one input each."""
+        smaller = self._smaller_for(len(places))
+        packs = Packs(smaller.size if smaller else self.inputs)
+        together: list[int] = []
+        for place in places:
+            if self._is_soon_masked(trials[place]):
+                yield Group([place], _masked)
+            elif fast and not self._is_large(trials[place]):
+                together.append(place)
+                if len(together) == self._most_together:
+                    yield self._quick_group(trials, together)
+                    together = []
+            else:
+                # Exactly: one fault that fast steps refuse would hold up a whole batch.
+                for pack in packs.add(place, _input(trials[place])):
+                    yield self._exact_group(trials, pack, smaller)
+        if together:
+            yield self._quick_group(trials, together)
+        for pack in packs.rest():
+            yield self._exact_group(trials, pack, smaller)
+
+    def _quick_group(self, trials: Trials, places: list[int]) -> Group:
+        """Return trials that run as a batch of their own; last bits may differ."""
+        chosen = [trials[place] for place in places]
+        on_rows = self._fast_steps.on_rows
+        return Group(places, partial(gathered, on_rows, chosen, []))
+
+    def _exact_group(
+        self, trials: Trials, places: list[int], smaller: Smaller | None
+    ) -> Group:
+        """Return trials of different inputs that run with every bit right."""
+        chosen = [trials[place] for place in places]
+        ways = self._exact_ways(chosen)
+        if smaller is not None:
+            hit = {_input(faults) for faults in chosen}
+            idle = [row for row in range(self.inputs) if row not in hit]
+            fillers = idle[: smaller.size - len(hit)]
+            ways.insert(0, partial(gathered, smaller.on_rows, chosen, fillers))
+        return Group(places, partial(_first_that_runs, ways))
+
+    @cached_property
+    def _most_together(self) -> int:
+        """How many rows a batch of picked inputs has: its values stay in the cache."""
+        values = (self._golden(step.name) for step in self._golden.program.steps)
+        largest = max((v.nbytes for v in values if isinstance(v, Tensor)), default=0)
+        rows = _ROWS_BYTES * self.inputs // max(largest, 1)
+        # A power of two, as kernels like it.
+        return min(1 << max(int(rows).bit_length() - 1, 2), self.inputs)
+
+    def _smaller_for(self, trials: int) -> Smaller | None:
+        """Return smaller batches where so many trials are worth their proof."""
+        known = "_smaller" in self.__dict__
+        return self._smaller if known or trials >= self.inputs else None
+
+    @cached_property
+    def _smaller(self) -> Smaller | None:
+        """Batches that are smaller than the native one, if they give the same bits."""
+        size = self._most_together
+        if 2 * size > self.inputs or not self._golden.whole:
+            return None
+        try:
+            smaller = Smaller.of(self._golden, size)
+        except Exception:
+            # What the network cannot do with fewer inputs is not needed.
+            return None
+        return smaller if smaller.pays else None
 
     def _is_soon_masked(self, faults: Sequence[Fault]) -> bool:
         """Say whether a fault in one input is masked before any step runs whole.
@@ -158,7 +239,7 @@ class CapturedBench:
         Only asked where a share of a pack takes longer than to find that out.
         """
         share = self._seconds / self._golden.inputs
-        if faults[0].input is None or share < _SCREENING_S or not self._switches.narrow:
+        if share < _SCREENING_S or not self._switches.narrow:
             return False
         try:
             return not self._screen(*changes_of(faults, self._golden)).outputs
@@ -174,29 +255,31 @@ class CapturedBench:
         )
 
     def run(
-        self,
-        trials: Sequence[Sequence[Fault]],
-        *,
-        fast: bool,
-        deadline: float | None,
+        self, faults: Sequence[Fault], *, fast: bool, deadline: float | None
     ) -> Answer:
-        """Replay what lies downstream of the faults of a group."""
-        rows = only_rows(trials, self.inputs)
-        if rows is None and len(trials) > 1:
-            return self._stacks.run([faults[0] for faults in trials], deadline)
-        faults = list(chain(*trials))
+        """Replay what lies downstream of the faults of one trial."""
+        ways = self._exact_ways([faults])
         # Steps see how large a fault is only where it is the first.
-        fast = fast and not (len(faults) > 1 and self._is_large(faults))
+        if fast and not (len(faults) > 1 and self._is_large(faults)):
+            ways.insert(0, partial(self._run_fast, faults))
+        return _first_that_runs(ways, deadline)
+
+    def _run_fast(self, faults: Sequence[Fault], deadline: float | None) -> Answer:
+        if self._packs and only_input(faults) is not None:
+            return gathered(self._fast_steps.on_rows, [faults], [], deadline)
         changes, corrupt = changes_of(faults, self._golden)
-        # Only what raises in every way, the plain one too, is the network's crash.
-        for way in (self._fast, self._exact) if fast else (self._exact,):
-            try:
-                return self._answer(way(changes, corrupt, deadline=deadline), rows)
-            except (TimeLimitError, MemoryError, torch.OutOfMemoryError):
-                raise
-            except Exception:
-                continue
-        return self._answer(self._plain(changes, corrupt, deadline=deadline), rows)
+        rows = only_rows([faults], self.inputs)
+        return self._answer(self._fast(changes, corrupt, deadline=deadline), rows)
+
+    def _exact_ways(self, trials: Trials) -> list[Way]:
+        """Return what runs trials of different rows at once, the quick way first."""
+        faults, rows = list(chain(*trials)), only_rows(trials, self.inputs)
+
+        def run(replay: Replay, deadline: float | None) -> Answer:
+            changes, corrupt = changes_of(faults, self._golden)
+            return self._answer(replay(changes, corrupt, deadline=deadline), rows)
+
+        return [partial(run, self._exact), partial(run, self._plain)]
 
     def _fast_alone(self, faults: Sequence[Fault]) -> None:
         with suppress(TooLargeError):
@@ -212,3 +295,30 @@ class CapturedBench:
             return self._golden(name) if changed is None else changed
 
         return Answer(self._golden.program.answer(lookup), found.exact, rows)
+
+
+def _input(faults: Sequence[Fault]) -> int:
+    input = only_input(faults)
+    assert input is not None
+    return input
+
+
+def _masked(deadline: float | None) -> Answer:
+    """Answer for a trial that the screen saw masked."""
+    return Answer(None, True)
+
+
+def _first_that_runs(ways: Sequence[Way], deadline: float | None) -> Answer:
+    """Run one way after the other until one does not raise.
+
+    Only what raises in every way, the plain one too, is the network's crash.
+    """
+    *quick, plain = ways
+    for way in quick:
+        try:
+            return way(deadline)
+        except _FINAL:
+            raise
+        except Exception:
+            continue
+    return plain(deadline)

@@ -7,7 +7,8 @@ layout that a timed probe found quicker.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,13 +16,13 @@ from torch import Tensor
 
 from stoic.network.exact import ExactStepper
 from stoic.network.folds import Fold, find_folds
-from stoic.network.golden import Golden
+from stoic.network.golden import Golden, Run, Selected
 from stoic.network.memory import now
 from stoic.network.patch import Changed, Changes, Patch, overlaid
 from stoic.network.program import Step, Values
 from stoic.network.rules import Call, rule_for
 
-__all__ = ["FastStepper", "TooLargeError", "too_large"]
+__all__ = ["FastStepper", "Laid", "TooLargeError", "too_large"]
 
 
 class TooLargeError(RuntimeError):
@@ -35,32 +36,63 @@ class _Pending:
     change: Changed
 
 
+class Laid:
+    """A golden run whose four-dimensional values lie in a memory layout of choice."""
+
+    def __init__(self, golden: Golden, layout: torch.memory_format) -> None:
+        self.program = golden.program
+        self.rows = golden.rows
+        self._golden = golden
+        self._layout = layout
+        self._made: Values = {}
+
+    def __call__(self, name: str) -> Any:
+        """Return a value in the layout."""
+        value = self._golden(name)
+        if not isinstance(value, Tensor) or value.dim() != 4:
+            return value
+        if self._layout is torch.contiguous_format:
+            return value
+        if name not in self._made:
+            self._made[name] = value.contiguous(memory_format=self._layout)
+        return self._made[name]
+
+    def holds(self, name: str) -> bool:
+        """Say whether a value is in memory, in any layout."""
+        return self._golden.holds(name)
+
+
+@dataclass(frozen=True)
 class FastStepper:
     """Run steps as quickly as the verdict allows.
 
     Args:
         golden: The run.
-        exact: For patches that it has proved.
+        laid: The same, in the layout that steps are quickest in.
+        folds: Batch norms folded into convolutions.
+        exact: For patches that it has proved; nothing where bits cannot be compared.
         sums: Whether to add a deviation's part to the golden result.
-        fold: Whether to fold batch norms into convolutions.
-        layout: Memory layout of four-dimensional values; found by trial if not given.
     """
 
-    def __init__(
-        self,
-        golden: Golden,
-        exact: ExactStepper,
-        *,
-        sums: bool = True,
-        fold: bool = True,
-        layout: torch.memory_format | None = None,
-    ) -> None:
-        self.golden = golden
-        self._exact = exact
-        self._sums = sums
-        self._laid: Values = {}
-        self._layout = layout or _layout(golden)
-        self._folds = find_folds(golden, self._layout) if fold else {}
+    golden: Run
+    laid: Run
+    folds: Mapping[str, Fold]
+    exact: ExactStepper | None
+    sums: bool = True
+
+    @classmethod
+    def of(
+        cls, golden: Golden, exact: ExactStepper, *, sums: bool, fold: bool
+    ) -> FastStepper:
+        """Find out what is quickest for a golden run, by trial."""
+        layout = _layout(golden)
+        folds = find_folds(golden, layout) if fold else {}
+        return cls(golden, Laid(golden, layout), folds, exact, sums)
+
+    def on_rows(self, rows: Tensor) -> FastStepper:
+        """Return the same steps on a batch of picked inputs."""
+        picked = Selected(self.laid, rows)
+        return replace(self, golden=picked, laid=picked, exact=None)
 
     def __call__(
         self, step: Step, changes: Changes, *, hit: bool = False
@@ -70,15 +102,16 @@ class FastStepper:
         Raises:
             TooLargeError: The result must come from an exact run.
         """
-        if not any(isinstance(change, _Pending) for change in changes.values()):
-            narrow = self._exact.narrowed(step, changes)
+        waits = any(isinstance(change, _Pending) for change in changes.values())
+        if self.exact is not None and not waits:
+            narrow = self.exact.narrowed(step, changes)
             if narrow is not None:
                 return narrow, True
         _check_sizes(changes)
         return self._inexact(step, changes, hit), False
 
     def _inexact(self, step: Step, changes: Changes, hit: bool) -> Any:
-        fold = self._folds.get(step.name)
+        fold = self.folds.get(step.name)
         if (
             fold is not None
             and not hit
@@ -94,7 +127,8 @@ class FastStepper:
             source = {fold.source: pending.change}
             made = fold.convolution(overlaid(source, self.laid))
             changes = {**changes, fold.convolution.name: made}
-        if self._sums and (rule := rule_for(step)) is not None:
+        patched = any(map(_is_patch, changes.values()))
+        if self.sums and patched and (rule := rule_for(step)) is not None:
             result = rule(Call(step, changes, self.laid, fast=True))
             if result is not None:
                 return result
@@ -106,22 +140,11 @@ class FastStepper:
         return tuple(changes) == (fold.source,) and not (fold.grouped and patched)
 
     def _folded(self, fold: Fold, change: Changed) -> Tensor:
-        if isinstance(change, Patch) and change.dim == 1 and self._sums:
+        if isinstance(change, Patch) and change.dim == 1 and self.sums:
             deviation = change.piece - change.of(self.golden(fold.source))
             part = fold.part(deviation, change.start, change.length)
             return part.add_(self.laid(fold.norm.name))
         return fold(overlaid({fold.source: change}, self.laid)(fold.source))
-
-    def laid(self, name: str) -> Any:
-        """Return a golden value in the layout of this stepper."""
-        value = self.golden(name)
-        if not isinstance(value, Tensor) or value.dim() != 4:
-            return value
-        if self._layout is torch.contiguous_format:
-            return value
-        if name not in self._laid:
-            self._laid[name] = value.contiguous(memory_format=self._layout)
-        return self._laid[name]
 
 
 def _is_patch(change: Any) -> bool:

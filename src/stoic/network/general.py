@@ -16,7 +16,15 @@ from stoic.network.inject import corrupted, words_of
 from stoic.network.patch import whole
 from stoic.network.replay import TimeLimitError
 from stoic.network.sites import Kind, LeftOut, Site
-from stoic.network.subject import Answer, Inputs, only_rows, same_leaves
+from stoic.network.subject import (
+    Answer,
+    Group,
+    Inputs,
+    Trials,
+    one_by_one,
+    only_rows,
+    same_leaves,
+)
 from stoic.network.untouched import untouched
 
 __all__ = ["GeneralBench", "GeneralSubject", "held", "with_faults"]
@@ -155,27 +163,20 @@ class GeneralBench:
         """Number of inputs in the batch."""
         return self._inputs.count
 
-    def groups(
-        self, trials: Sequence[Sequence[Fault]], *, fast: bool
-    ) -> Iterator[list[int]]:
+    def groups(self, trials: Trials, *, fast: bool) -> Iterator[Group]:
         """Yield every trial by itself."""
-        return ([place] for place in range(len(trials)))
+        return one_by_one(self, trials, range(len(trials)), fast=fast)
 
     def run(
-        self,
-        trials: Sequence[Sequence[Fault]],
-        *,
-        fast: bool,
-        deadline: float | None,
+        self, faults: Sequence[Fault], *, fast: bool, deadline: float | None
     ) -> Answer:
         """Run the whole network with the faults of one trial held in place."""
-        (faults,) = trials
         output = self._forward(faults)
         if deadline is not None and time.monotonic() > deadline:
             raise TimeLimitError("time limit reached by a full run")
         if same_leaves(output, self.golden):
             return Answer(None, True)
-        return Answer(output, True, only_rows(trials, self.inputs))
+        return Answer(output, True, only_rows([faults], self.inputs))
 
     def _forward(self, faults: Sequence[Fault]) -> Any:
         given = [fault for fault in faults if fault.site.kind == "input"]

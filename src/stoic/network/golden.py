@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from stoic.network.patch import laid_as
 from stoic.network.program import Program, Values
 from stoic.network.rows import ODD, SAME, RowDims
 
-__all__ = ["Golden", "Selected"]
+__all__ = ["Golden", "Run", "Selected"]
 
 
 class Golden:
@@ -100,9 +101,14 @@ class Golden:
         odd = (s for s in self.program.steps if self.rows.get(s.name, ODD) == ODD)
         return all(isinstance(self(step.name), int | float) for step in odd)
 
+    def dim(self, name: str) -> int | None:
+        """Return in which dimension a value has its rows, if it has any."""
+        dim = self.rows.get(name, SAME) if self.rows is not None else SAME
+        return None if dim in (SAME, ODD) else dim
+
     def holds(self, name: str) -> bool:
         """Say whether a value is in memory."""
-        return name in self._values
+        return name in self._values or name in self._again
 
     @property
     def whole(self) -> bool:
@@ -115,18 +121,45 @@ class Golden:
         return self.program.answer(self)
 
 
+class Run(Protocol):
+    """A golden run, or one with its values in another layout or its rows picked."""
+
+    @property
+    def program(self) -> Program:
+        """What was run."""
+        ...
+
+    @property
+    def rows(self) -> RowDims | None:
+        """Row dimension of every value."""
+        ...
+
+    def __call__(self, name: str) -> Any:
+        """Return a value of it."""
+        ...
+
+    def holds(self, name: str) -> bool:
+        """Say whether a value is in memory."""
+        ...
+
+
 class Selected:
-    """Golden values with their rows picked and repeated, as a stack of faults needs.
+    """Golden values with their rows picked and repeated, as trials run together need.
 
     Args:
         golden: The run.
-        rows: Index of the input that each row of the stack stands for.
+        index: The input that each row stands for.
+        like: Tensors that lie as the picked values shall; as the golden ones otherwise.
     """
 
-    def __init__(self, golden: Golden, rows: Tensor) -> None:
-        self.golden = golden
+    def __init__(
+        self, golden: Run, index: Tensor, like: Mapping[str, Tensor] | None = None
+    ) -> None:
         self.program = golden.program
-        self.index = rows
+        self.rows = golden.rows
+        self.index = index
+        self._golden = golden
+        self._like = like or {}
         self._made: Values = {}
 
     def __call__(self, name: str) -> Any:
@@ -140,16 +173,26 @@ class Selected:
         return name in self._made
 
     def _make(self, name: str) -> Any:
-        dims = self.golden.rows
+        dims = self.rows
         assert dims is not None
         dim = dims.get(name, SAME)
         step = self.program.by_name.get(name)
         # What no step computes, such as the graphs of a condition, has no rows.
         if dim == SAME or (dim == ODD and step is None):
-            return self.golden(name)
+            return self._golden(name)
         if dim == ODD and step is not None:
             return step(self)
-        return take(self.golden(name), dim, self.index)
+        return self.picked(name, self._golden(name))
+
+    def picked(self, name: str, value: Any) -> Any:
+        """Return the rows of another value of the same name, as they would lie."""
+        dims = self.rows
+        assert dims is not None
+        rows = take(value, dims[name], self.index)
+        like = self._like.get(name)
+        if like is None or like.stride() == rows.stride():
+            return rows
+        return laid_as(rows, like)
 
 
 def take(value: Tensor, dim: int, index: Tensor) -> Tensor:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass
 
 from torch import Tensor
 
 from stoic.faults.formats import read_word, write_word
 from stoic.faults.space import Fault
-from stoic.network.golden import Golden
+from stoic.network.golden import Run
 from stoic.network.patch import Changed, Patch, agrees, whole
 from stoic.network.replay import Corrupt
 from stoic.network.sites import Site
@@ -19,7 +19,7 @@ __all__ = ["changes_of", "corrupted", "words_of"]
 
 
 def changes_of(
-    faults: Sequence[Fault], golden: Golden
+    faults: Sequence[Fault], golden: Run
 ) -> tuple[dict[str, Changed], dict[str, Corrupt]]:
     """Return what some faults change at the start, and what whenever it is computed.
 
@@ -34,26 +34,47 @@ def changes_of(
     corrupt: dict[str, Corrupt] = {}
     for site, together in by_site.items():
         if site.kind == "activation":
-            corrupt[site.value] = partial(corrupted, together)
+            corrupt[site.value] = Hit(tuple(together))
         else:
             for value in _values(site, golden):
                 changes[value] = corrupted(together, golden(value))
     return _that_differ(changes, golden), corrupt
 
 
-def _values(site: Site, golden: Golden) -> list[str]:
+def _values(site: Site, golden: Run) -> list[str]:
     """Return every value that shows the storage of a site."""
     origins: Mapping[str, tuple[str, ...]] = golden.program.origins
     return [v for v, names in origins.items() if names[0] == site.name] or [site.value]
 
 
-def _that_differ(changes: dict[str, Changed], golden: Golden) -> dict[str, Changed]:
+def _that_differ(changes: dict[str, Changed], golden: Run) -> dict[str, Changed]:
     """Leave out what a fault left as it was, as a stuck bit may."""
     return {
         name: change
         for name, change in changes.items()
         if not agrees(change, golden(name))
     }
+
+
+@dataclass(frozen=True)
+class Hit:
+    """What faults of one site do to its value.
+
+    Args:
+        faults: Of one trial, or of several in different rows.
+    """
+
+    faults: tuple[Fault, ...]
+
+    def of(self, value: Tensor) -> Changed:
+        """Return what becomes of a value; the value itself stays as it is."""
+        return corrupted(self.faults, value)
+
+    def into(self, value: Tensor) -> None:
+        """Change a value that nobody else reads."""
+        for fault in self.faults:
+            for _, element in _places(fault, value):
+                _corrupt(value, element, fault)
 
 
 def corrupted(faults: Sequence[Fault], value: Tensor) -> Changed:

@@ -22,8 +22,11 @@ from stoic.network.sites import LeftOut, Site
 from stoic.network.subject import (
     Answer,
     Bench,
+    Group,
     Inputs,
     Subject,
+    Trials,
+    one_by_one,
     only_rows,
     same_leaves,
 )
@@ -93,21 +96,14 @@ class NaiveBench:
         """Number of inputs in the batch."""
         return self._inputs.count
 
-    def groups(
-        self, trials: Sequence[Sequence[Fault]], *, fast: bool
-    ) -> Iterator[list[int]]:
+    def groups(self, trials: Trials, *, fast: bool) -> Iterator[Group]:
         """Yield every trial by itself."""
-        return ([place] for place in range(len(trials)))
+        return one_by_one(self, trials, range(len(trials)), fast=fast)
 
     def run(
-        self,
-        trials: Sequence[Sequence[Fault]],
-        *,
-        fast: bool,
-        deadline: float | None,
+        self, faults: Sequence[Fault], *, fast: bool, deadline: float | None
     ) -> Answer:
         """Change the words of one trial and run everything."""
-        (faults,) = trials
         inside = [fault for fault in faults if fault.site.kind == "activation"]
         given = [fault for fault in faults if fault.site.kind == "input"]
         stored = [f for f in faults if f.site.kind in ("parameter", "buffer")]
@@ -116,7 +112,7 @@ class NaiveBench:
             output = self._through(inputs, inside) if inside else self._forward(inputs)
         if same_leaves(output, self.golden):
             return Answer(None, True)
-        return Answer(output, True, only_rows(trials, self.inputs))
+        return Answer(output, True, only_rows([faults], self.inputs))
 
     def _through(self, inputs: Inputs, faults: list[Fault]) -> Any:
         """Run the whole program on the copy's words, step by step."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -18,7 +18,9 @@ __all__ = [
     "laid_as",
     "overlaid",
     "same_words",
+    "shares_words",
     "whole",
+    "whole_over",
     "widened",
 ]
 
@@ -105,6 +107,15 @@ def _shared(tensor: Tensor) -> list[int]:
     return [dim for dim, size in sizes if size > 1 and tensor.stride(dim) == 0]
 
 
+def shares_words(value: Tensor, others: Iterable[Any]) -> bool:
+    """Say whether a change of one word of a value may show in another place, too."""
+    own = value.untyped_storage().data_ptr()
+    tensors = (other for other in others if isinstance(other, Tensor))
+    return bool(_shared(value)) or any(
+        tensor.untyped_storage().data_ptr() == own for tensor in tensors
+    )
+
+
 def widened(patch: Patch, width: int, golden: Tensor) -> Patch:
     """Return the same change as a slice between multiples of a width."""
     start = patch.start // width * width
@@ -139,7 +150,12 @@ def agrees(result: Any, full: Any) -> bool:
     return same_words(result, full)
 
 
+def whole_over(name: str, changed: Any, golden: Lookup) -> Any:
+    """Return a changed value as one tensor; look the golden one up only if needed."""
+    return whole(changed, golden(name)) if isinstance(changed, Patch) else changed
+
+
 def overlaid(changes: Changes, golden: Lookup) -> Lookup:
     """Look values up in the golden run, with the changed ones in their place."""
-    full = {name: whole(change, golden(name)) for name, change in changes.items()}
+    full = {name: whole_over(name, change, golden) for name, change in changes.items()}
     return lambda name: full[name] if name in full else golden(name)

@@ -8,9 +8,9 @@ Two orders of a short sum agree in most words: a few that do prove nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeAlias
 
 import torch
 from torch import Tensor
@@ -27,36 +27,72 @@ from stoic.network.patch import (
 from stoic.network.program import Step
 from stoic.network.rules import Call, Rule, pointwise
 
-__all__ = ["holds_at_place", "holds_on_noise"]
+__all__ = [
+    "agrees_on_noise",
+    "holds_at_place",
+    "holds_on_noise",
+    "same_but_for_nan",
+]
 
 # Words to compare before luck is ruled out, and draws to get them from.
 _WORDS: Final = 1024
 _DRAWS: Final = 64
 # Among so many values, some show any function that is computed in two ways.
 _TRIED: Final = 1 << 14
+# Words that are drawn: a prime, so that they come to lie elsewhere in every row.
+_BLOCK: Final = 65521
 # Vector and scalar instructions may treat these apart.
 _SPECIAL: Final = (math.inf, -math.inf, math.nan, 0.0, -0.0, 1.0, -1.0, 1e-40, -1e30)
 
 
-def holds_on_noise(step: Step, changes: Changes, rule: Rule, golden: Lookup) -> bool:
-    """Say whether a rule gives the words of a full run on changes of this shape."""
-    special, telling = torch.tensor(_SPECIAL), _telling(step, golden)
-    for bag, enough in ((special, _WORDS), (telling, math.inf)):
+Compare: TypeAlias = Callable[[Mapping[str, Tensor], float], int | None]
+
+
+def agrees_on_noise(
+    step: Step,
+    names: Iterable[str],
+    golden: Lookup,
+    compare: Compare,
+    *,
+    special: bool = True,
+) -> bool:
+    """Say whether two ways to run a step agree, whatever some of its values are.
+
+    Args:
+        step: What is run.
+        names: Of the values that are replaced by others.
+        golden: Finds the values that those are like.
+        compare: Runs both ways on replaced values; returns in how many words they
+            agree, of which so many are enough, or nothing if they do not.
+        special: Whether to try values that vector and scalar instructions may treat
+            apart, too.
+    """
+    names = list(names)
+    odd, telling = torch.tensor(_SPECIAL) if special else None, _telling(step, golden)
+    for bag, enough in ((odd, _WORDS), (telling, math.inf)):
         if bag is not None:
-            drawn = {name: _drawn(golden(name), bag) for name in changes}
-            if _words_alike(step, changes, rule, _over(drawn, golden), enough) is None:
+            drawn = {name: _drawn(golden(name), bag) for name in names}
+            if compare(drawn, enough) is None:
                 return False
     words = 0
     for draw in range(_DRAWS):
         if words >= _WORDS:
             break
-        noise = {name: _noise(golden(name), draw) for name in changes}
-        enough = _WORDS - words
-        alike = _words_alike(step, changes, rule, _over(noise, golden), enough)
+        noise = {name: _noise(golden(name), draw) for name in names}
+        alike = compare(noise, _WORDS - words)
         if alike is None:
             return False
         words += alike
     return True
+
+
+def holds_on_noise(step: Step, changes: Changes, rule: Rule, golden: Lookup) -> bool:
+    """Say whether a rule gives the words of a full run on changes of this shape."""
+
+    def compare(drawn: Mapping[str, Tensor], enough: float) -> int | None:
+        return _words_alike(step, changes, rule, _over(drawn, golden), enough)
+
+    return agrees_on_noise(step, changes, golden, compare)
 
 
 def _words_alike(
@@ -71,7 +107,7 @@ def _words_alike(
     for moved in _places(changes, values):
         parts = {name: _cut(change, values(name)) for name, change in moved.items()}
         result = rule(Call(step, parts, known, fast=False))
-        if result is None or not _agrees_but_for_nan(result, full):
+        if result is None or not same_but_for_nan(*_pair(result, full)):
             return None
         words += _pair(result, full)[0].numel()
         if words >= enough:
@@ -137,9 +173,10 @@ def _noise(value: Tensor, draw: int) -> Tensor:
     moved = value.detach().clone()
     if value.is_floating_point():
         chance = torch.Generator(value.device).manual_seed(draw)
-        noise = torch.empty(value.shape, device=value.device)
+        noise = torch.empty(_BLOCK, device=value.device)
         noise.uniform_(0.5, 2.0, generator=chance)
-        moved.mul_(noise.to(value.dtype)).add_(noise.to(value.dtype) / 64)
+        noise = _spread(noise.to(value.dtype), value)
+        moved.mul_(noise).add_(noise, alpha=1 / 64)
     return laid_as(moved, value).requires_grad_(value.requires_grad)
 
 
@@ -148,18 +185,23 @@ def _drawn(value: Tensor, bag: Tensor) -> Tensor:
     if not value.is_floating_point():
         return value
     chance = torch.Generator(value.device).manual_seed(0)
-    index = torch.randint(len(bag), value.shape, generator=chance, device=value.device)
-    words = bag.to(value.device, value.dtype)[index]
+    index = torch.randint(len(bag), (_BLOCK,), generator=chance, device=value.device)
+    words = _spread(bag.to(value.device, value.dtype)[index], value)
     return laid_as(words, value).requires_grad_(value.requires_grad)
 
 
-def _agrees_but_for_nan(result: Changed, full: Tensor) -> bool:
+def _spread(block: Tensor, value: Tensor) -> Tensor:
+    """Return words over and over in the shape of a value: drawing takes longer."""
+    times = -(-value.numel() // len(block))
+    return block.repeat(times)[: value.numel()].reshape(value.shape)
+
+
+def same_but_for_nan(a: Tensor, b: Tensor) -> bool:
     """Compare words; which NaN a kernel makes depends on more than its shape."""
-    piece, same = _pair(result, full)
-    if piece.is_floating_point() and piece.shape == same.shape:
-        both = piece.isnan() & same.isnan()
-        piece, same = piece.masked_fill(both, 0), same.masked_fill(both, 0)
-    return same_words(piece, same)
+    if a.is_floating_point() and a.shape == b.shape:
+        both = a.isnan() & b.isnan()
+        a, b = a.masked_fill(both, 0), b.masked_fill(both, 0)
+    return same_words(a, b)
 
 
 def _pair(result: Changed, full: Tensor) -> tuple[Tensor, Tensor]:

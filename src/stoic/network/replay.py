@@ -4,39 +4,41 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, cast
 
 from torch import Tensor
 
-from stoic.network.patch import Changed, Changes, Patch, agrees, whole
-from stoic.network.program import Program, Step
+from stoic.network.golden import Run
+from stoic.network.patch import (
+    Changed,
+    Changes,
+    Patch,
+    agrees,
+    shares_words,
+    whole,
+    whole_over,
+)
+from stoic.network.program import Step
 
-__all__ = ["Corrupt", "Replay", "Replayed", "Run", "Stepper", "TimeLimitError"]
+__all__ = ["Corrupt", "Replay", "Replayed", "Stepper", "TimeLimitError"]
 
-Corrupt: TypeAlias = Callable[[Tensor], Changed]
+
+class Corrupt(Protocol):
+    """What faults do to a value."""
+
+    def of(self, value: Tensor) -> Changed:
+        """Return what becomes of a value; the value itself stays as it is."""
+        ...
+
+    def into(self, value: Tensor) -> None:
+        """Change a value that nobody else reads."""
+        ...
 
 
 class TimeLimitError(RuntimeError):
     """A trial took longer than it may."""
-
-
-class Run(Protocol):
-    """A golden run, or one with its rows picked."""
-
-    @property
-    def program(self) -> Program:
-        """What was run."""
-        ...
-
-    def __call__(self, name: str) -> Any:
-        """Return a value of it."""
-        ...
-
-    def holds(self, name: str) -> bool:
-        """Say whether a value is in memory."""
-        ...
 
 
 class Stepper(Protocol):
@@ -107,24 +109,35 @@ class Replay:
         live = _Live(self._program.readers, self._program.output_names)
         for name, change in changes.items():
             live.set(name, change)
-        for name, change_of in corrupt.items():
-            live.set(name, change_of(self._golden(name)))
+        for name, hit_by in corrupt.items():
+            live.set(name, _Later(hit_by, self._golden))
         exact = True
         while (step := live.next_step()) is not None:
             if deadline is not None and time.monotonic() > deadline:
                 raise TimeLimitError(f"time limit reached at {step.name}")
             hit = step.name in corrupt
-            result, right = self._stepper(step, live.read_by(step), hit=hit)
+            read = live.read_by(step)
+            result, right = self._stepper(step, read, hit=hit)
             exact &= right
             live.forget(step)
             if hit:
-                made = whole(result, self._golden(step.name))
-                result = whole(corrupt[step.name](made), made)
+                result = self._corrupted(step, result, read, corrupt[step.name])
             if self._masked(step.name, result, exact):
                 live.drop(step.name)
             else:
                 live.set(step.name, result)
-        return Replayed(self._outputs(live.values), exact)
+        return Replayed(self._outputs(live), exact)
+
+    def _corrupted(
+        self, step: Step, result: Any, read: Changes, hit_by: Corrupt
+    ) -> Tensor:
+        """Return a step's result with faults in it, as one tensor."""
+        value: Tensor = whole_over(step.name, result, self._golden)
+        golden = (self._golden(n) for n in step.inputs if self._golden.holds(n))
+        if shares_words(value, (*read.values(), *golden)):
+            return cast(Tensor, whole(hit_by.of(value), value))
+        hit_by.into(value)
+        return value
 
     def _masked(self, name: str, result: Any, exact: bool) -> bool:
         """Say whether a result is the golden one, word for word."""
@@ -137,9 +150,17 @@ class Replay:
             return False
         return agrees(result, self._golden(name))
 
-    def _outputs(self, values: Mapping[str, Any]) -> dict[str, Tensor]:
-        names = self._program.output_names.intersection(values)
-        return {name: whole(values[name], self._golden(name)) for name in names}
+    def _outputs(self, live: _Live) -> dict[str, Tensor]:
+        names = self._program.output_names.intersection(live.values)
+        return {name: whole_over(name, live(name), self._golden) for name in names}
+
+
+@dataclass(frozen=True)
+class _Later:
+    """What a fault makes of a golden value: made when read, as a step may make it."""
+
+    corrupt: Corrupt
+    golden: Run
 
 
 class _Live:
@@ -173,7 +194,14 @@ class _Live:
         return None
 
     def read_by(self, step: Step) -> Changes:
-        return {n: self.values[n] for n in step.inputs if n in self.values}
+        return {n: self(n) for n in step.inputs if n in self.values}
+
+    def __call__(self, name: str) -> Any:
+        """Return a changed value."""
+        change = self.values[name]
+        if isinstance(change, _Later):
+            change = self.values[name] = change.corrupt.of(change.golden(name))
+        return change
 
     def forget(self, step: Step) -> None:
         """Let go of values that no later step reads; those of the output stay."""

@@ -1,4 +1,4 @@
-"""Trials run together: packed into the rows of a batch, or stacked as a larger one."""
+"""Faults in one row of a weight, stacked as a batch larger than the native one."""
 
 from __future__ import annotations
 
@@ -20,16 +20,13 @@ from stoic.network.patch import Changes, Patch, overlaid
 from stoic.network.program import Ref, Step
 from stoic.network.replay import Replay
 from stoic.network.rules import Call, rule_for
-from stoic.network.subject import Answer, Rows
+from stoic.network.subject import Answer, Group, Rows, Trials
 
-__all__ = ["Stacks", "packs"]
+__all__ = ["Stacks"]
 
-Trials = Sequence[Sequence[Fault]]
-Groups = Generator[list[int], None, list[int]]
+Groups = Generator[Group, None, list[int]]
 Alone = Callable[[Sequence[Fault]], object]
 
-# Packs that wait for a trial with an input of their own.
-_OPEN = 16
 # A stack's largest value should stay in the cache.
 _STACK_BYTES = 16 << 20
 _UNTRIED = 1 << 62
@@ -39,35 +36,6 @@ _CONVOLUTIONS = (
     _ATEN.conv2d.default,
     _ATEN.conv3d.default,
 )
-
-
-def packs(trials: Trials, places: list[int]) -> Groups:
-    """Yield groups of trials that hit one input each, no two the same.
-
-    A row of the batch at its own place is computed by the same instructions whatever
-    stands in the other rows, so every bit is that of a run alone.
-
-    Returns:
-        The places of the other trials.
-    """
-    waiting: list[dict[int, int]] = []
-    rest = []
-    for place in places:
-        inputs = {fault.input for fault in trials[place]}
-        input = inputs.pop() if len(inputs) == 1 else None
-        if input is None:
-            rest.append(place)
-            continue
-        pack = next((pack for pack in waiting if input not in pack), None)
-        if pack is None:
-            pack = {}
-            waiting.append(pack)
-        pack[input] = place
-        if len(waiting) > _OPEN:
-            yield list(waiting.pop(0).values())
-    for pack in waiting:
-        yield list(pack.values())
-    return rest
 
 
 class Stacks:
@@ -85,7 +53,7 @@ class Stacks:
         self._least: dict[str, int] = {}
         self._tried: dict[str, int] = {}
 
-    def groups(self, trials: Trials, places: list[int], alone: Alone) -> Groups:
+    def groups(self, trials: Trials, places: Sequence[int], alone: Alone) -> Groups:
         """Yield groups of faults that can be stacked, if there are some that pay.
 
         Args:
@@ -111,7 +79,9 @@ class Stacks:
                 rest += members
                 continue
             for start in range(0, len(members), most):
-                yield members[start : start + most]
+                stack = members[start : start + most]
+                faults = [trials[place][0] for place in stack]
+                yield Group(stack, partial(self.run, faults))
         return rest
 
     def _pays(self, value: str, faults: list[Fault], alone: Alone) -> bool:

@@ -6,10 +6,10 @@ captured, in-place faults and full forwards. Both give the same answers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Protocol
+from functools import cached_property, partial
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,21 @@ from stoic.faults.space import Fault
 from stoic.network.patch import same_words
 from stoic.network.sites import LeftOut, Site
 
-__all__ = ["Answer", "Bench", "Inputs", "Rows", "Subject", "only_rows", "same_leaves"]
+__all__ = [
+    "Answer",
+    "Bench",
+    "Group",
+    "Inputs",
+    "Rows",
+    "Subject",
+    "Trials",
+    "one_by_one",
+    "only_rows",
+    "same_leaves",
+]
+
+# Each by its faults that strike the batch.
+Trials: TypeAlias = Sequence[Sequence[Fault]]
 
 
 @dataclass(frozen=True)
@@ -110,6 +124,20 @@ class Answer:
     left: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True)
+class Group:
+    """Trials that are run together.
+
+    Args:
+        places: Of the trials among those that were asked for.
+        run: Runs them; takes a deadline, a time of ``time.monotonic``, or nothing, and
+            raises ``TimeLimitError`` once it has passed.
+    """
+
+    places: list[int]
+    run: Callable[[float | None], Answer]
+
+
 class Bench(Protocol):
     """One batch of inputs with its golden run."""
 
@@ -127,20 +155,14 @@ class Bench(Protocol):
         """Return the word that a fault hits, before and after."""
         ...
 
-    def groups(
-        self, trials: Sequence[Sequence[Fault]], *, fast: bool
-    ) -> Iterator[list[int]]:
-        """Yield places of trials to be run together, every place once."""
+    def groups(self, trials: Trials, *, fast: bool) -> Iterator[Group]:
+        """Yield trials in the groups that are run together, each trial once."""
         ...
 
     def run(
-        self,
-        trials: Sequence[Sequence[Fault]],
-        *,
-        fast: bool,
-        deadline: float | None,
+        self, faults: Sequence[Fault], *, fast: bool, deadline: float | None
     ) -> Answer:
-        """Run the trials of a group, each with its faults in place.
+        """Run one trial with its faults in place.
 
         Raises:
             TimeLimitError: The deadline, a time of ``time.monotonic``, has passed.
@@ -175,6 +197,20 @@ def same_leaves(a: Any, b: Any) -> bool:
     """Say whether two outputs have the same tensors, word for word."""
     left, right = pytree.tree_leaves(a), pytree.tree_leaves(b)
     return len(left) == len(right) and all(map(same_words, left, right))
+
+
+def one_by_one(
+    bench: Bench, trials: Trials, places: Iterable[int], *, fast: bool
+) -> Iterator[Group]:
+    """Yield some trials as groups of their own."""
+    for place in places:
+        yield Group([place], partial(_run_one, bench, trials[place], fast))
+
+
+def _run_one(
+    bench: Bench, faults: Sequence[Fault], fast: bool, deadline: float | None
+) -> Answer:
+    return bench.run(faults, fast=fast, deadline=deadline)
 
 
 def only_rows(trials: Sequence[Sequence[Fault]], inputs: int) -> Rows | None:
