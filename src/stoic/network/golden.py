@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import operator
 from collections import ChainMap
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor
 
 from stoic.network.patch import laid_as
-from stoic.network.program import Program, Values
-from stoic.network.rows import ODD, SAME, RowDims
+from stoic.network.program import Program, Step, Values
+from stoic.network.rows import ODD, SAME, RowDim, RowDims
 
-__all__ = ["Golden", "Run", "Selected"]
+__all__ = ["Golden", "Run", "Selected", "parts_with_rows"]
 
 
 class Golden:
@@ -95,14 +95,37 @@ class Golden:
 
     @cached_property
     def rows_apart(self) -> bool:
-        """Whether every value is the same for all inputs or has a row for each."""
+        """Whether no value mixes the inputs: each can be run beside any others.
+
+        And whether the output tells them apart: it has them in the first dimension.
+        """
         if self.rows is None:
             return False
-        odd = (s for s in self.program.steps if self.rows.get(s.name, ODD) == ODD)
-        return all(isinstance(self(step.name), int | float) for step in odd)
+        told = {self.rows.get(name, ODD) for name in self.program.output_names}
+        if not told <= {SAME, RowDim(0)}:
+            return False
+        odd = [s for s in self.program.steps if self.rows.get(s.name, ODD) == ODD]
+        return all(self._is_taken_apart(s) or self._is_of_size(s.name) for s in odd)
 
-    def dim(self, name: str) -> int | None:
-        """Return in which dimension a value has its rows, if it has any."""
+    def _is_taken_apart(self, step: Step) -> bool:
+        """Say whether a step makes several values that are told apart after it."""
+        readers = self.program.readers.get(step.name, ())
+        several = isinstance(self(step.name), list | tuple)
+        inside = step.name not in self.program.output_names
+        return several and inside and all(r.op is operator.getitem for r in readers)
+
+    def _is_of_size(self, name: str) -> bool:
+        """Say whether a value hangs on how many inputs there are, and on no input."""
+        if self.rows is not None and self.rows.get(name) == SAME:
+            return True
+        step = self.program.by_name.get(name)
+        value = self(name)
+        if step is None or isinstance(value, int | float):
+            return step is not None
+        return isinstance(value, Tensor) and all(map(self._is_of_size, step.inputs))
+
+    def dim(self, name: str) -> RowDim | None:
+        """Return where a value has its rows, if it has any."""
         dim = self.rows.get(name, SAME) if self.rows is not None else SAME
         return None if dim in (SAME, ODD) else dim
 
@@ -180,27 +203,38 @@ class Selected:
         # What no step computes, such as the graphs of a condition, has no rows.
         if dim == SAME or (dim == ODD and step is None):
             return self._golden(name)
-        if dim == ODD and step is not None:
+        several = isinstance(self._golden(name), list | tuple)
+        if dim == ODD and step is not None and not several:
             return step(self)
         return self.picked(name, self._golden(name))
 
     def picked(self, name: str, value: Any) -> Any:
         """Return the rows of another value of the same name, as they would lie."""
+        if isinstance(value, list | tuple):
+            parts = list(value)
+            for place, part in parts_with_rows(self, name).items():
+                parts[place] = self.picked(part, parts[place])
+            return type(value)(parts)
         dims = self.rows
         assert dims is not None
-        rows = take(value, dims[name], self.index)
+        rows = dims[name].take(value, self.index)
         like = self._like.get(name)
         if like is None or like.stride() == rows.stride():
             return rows
         return laid_as(rows, like)
 
 
-def take(value: Tensor, dim: int, index: Tensor) -> Tensor:
-    """Return rows of a value, in the memory layout that it has."""
-    picked = value.index_select(dim, index.to(value.device))
-    if value.dim() == 4 and value.is_contiguous(memory_format=torch.channels_last):
-        return picked.contiguous(memory_format=torch.channels_last)
-    return picked
+def parts_with_rows(run: Run, name: str) -> dict[int, str]:
+    """Return names of the values with rows that a step makes, by their place in it.
+
+    A step that makes several is read by steps that take one of them each.
+    """
+    dims = run.rows or {}
+    if dims.get(name, ODD) not in (SAME, ODD):
+        return {0: name}
+    readers = run.program.readers.get(name, ())
+    taken = {r.args[1]: r.name for r in readers if r.op is operator.getitem}
+    return {i: n for i, n in taken.items() if dims.get(n, ODD) not in (SAME, ODD)}
 
 
 def batch_size(leaves: Sequence[Any]) -> int:

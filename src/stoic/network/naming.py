@@ -13,14 +13,16 @@ from torch import Tensor, nn
 from stoic.faults.formats import format_of
 from stoic.network.golden import Golden
 from stoic.network.program import Program, Ref, Step, as_reshape
-from stoic.network.rows import ODD, SAME, RowDims
+from stoic.network.rows import ODD, SAME, RowDim
 from stoic.network.sites import Kind, LeftOut, Site
 
 __all__ = ["find_sites"]
 
 
-# Of a value in which the inputs lie merged with something else, such as tokens.
+# Of a value without rows, and of one in which they lie merged with something else.
+_NONE = -1
 _MERGED = -3
+_Dims: TypeAlias = dict[str, int]
 
 
 def find_sites(
@@ -49,18 +51,25 @@ def find_sites(
     return tuple(sorted(named, key=lambda site: site.order)), tuple(left_out)
 
 
-def _row_dims(golden: Golden) -> RowDims:
+def _row_dims(golden: Golden) -> _Dims:
     """Return along which dimension the inputs lie in each value.
 
     Unlike the halves test, by sizes alone: rows may depend on each other and still be
     told apart.
     """
-    program, dims = golden.program, dict(golden.rows or {})
-    if ODD in dims.values():
+    program, rows = golden.program, golden.rows or {}
+    dims = {name: _own_dim(row) for name, row in rows.items()}
+    if ODD in rows.values():
         doubled = program.run([_doubled(golden(name)) for name in program.inputs])
-        odd = [name for name, dim in dims.items() if dim == ODD]
+        odd = [name for name, row in rows.items() if row == ODD]
         dims |= {n: _grown_dim(golden(n), doubled[n], golden.inputs) for n in odd}
     return dims
+
+
+def _own_dim(row: RowDim) -> int:
+    if row == SAME:
+        return _NONE
+    return row.dim if row.alone else _MERGED
 
 
 def _doubled(leaf: Any) -> Any:
@@ -70,7 +79,7 @@ def _doubled(leaf: Any) -> Any:
 
 def _grown_dim(value: Any, doubled: Any, inputs: int) -> int:
     if not isinstance(value, Tensor) or value.shape == doubled.shape:
-        return SAME
+        return _NONE
     if value.dim() != doubled.dim():
         return _MERGED
     grown = [d for d in range(value.dim()) if value.shape[d] != doubled.shape[d]]
@@ -114,7 +123,7 @@ def _unused(network: nn.Module, program: Program) -> Iterator[LeftOut]:
             yield LeftOut(name, "the output does not depend on it")
 
 
-def _inputs(golden: Golden, dims: RowDims) -> Iterator[Site]:
+def _inputs(golden: Golden, dims: _Dims) -> Iterator[Site]:
     program = golden.program
     for value in program.inputs:
         read = program.readers.get(value) or value in program.output_names
@@ -128,7 +137,7 @@ def _input_name(value: str) -> str:
     return f"input.{value.removeprefix('kwargs_').removeprefix('args_')}"
 
 
-def _activation(name: str, step: Step, golden: Golden, dims: RowDims) -> Site:
+def _activation(name: str, step: Step, golden: Golden, dims: _Dims) -> Site:
     component, tensor = step.path.partition("@")[0], golden(step.name)
     return _valued(name, "activation", component, step.name, step.order, tensor, dims)
 
@@ -140,9 +149,9 @@ def _valued(
     value: str,
     order: int,
     tensor: Tensor,
-    dims: RowDims,
+    dims: _Dims,
 ) -> Site:
-    dim = dims.get(value, SAME)
+    dim = dims.get(value, _NONE)
     shape = list(tensor.shape)
     if dim >= 0:
         del shape[dim]
@@ -153,7 +162,7 @@ def _valued(
 _Candidates: TypeAlias = Iterable[tuple[str, Step, str]]
 
 
-def _told_apart(golden: Golden, dims: RowDims, found: _Candidates) -> _Candidates:
+def _told_apart(golden: Golden, dims: _Dims, found: _Candidates) -> _Candidates:
     """Replace or leave out sites in which the inputs lie merged with something else.
 
     Batch times tokens, say: then a reshaped view of the same words has a row for each
@@ -176,7 +185,7 @@ def _told_apart(golden: Golden, dims: RowDims, found: _Candidates) -> _Candidate
             yield face, view or step, "" if view else "the inputs lie merged in it"
 
 
-def _view_with_rows(step: Step, golden: Golden, dims: RowDims) -> Step | None:
+def _view_with_rows(step: Step, golden: Golden, dims: _Dims) -> Step | None:
     """Return the step that shows all words of a value, and nothing else reads them."""
     program = golden.program
     while dims[step.name] == _MERGED:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stoic.network.golden import Golden, Selected, take
+from stoic.network.golden import Golden, Selected, parts_with_rows
 from stoic.network.memory import now
 from stoic.network.patch import Changes, laid_as, overlaid
 from stoic.network.program import Step
@@ -94,15 +94,16 @@ class RowStepper:
         if dim is None:
             return value
         full = laid_as(golden(name), golden(name))
-        return full.index_copy_(dim, self._rows.to(full.device), value)
+        dim.put(full, self._rows, value)
+        return full
 
 
 def _is_proved(
     step: Step, golden: Golden, size: int, like: Mapping[str, Tensor]
 ) -> bool:
     """Say whether rows of a step have the same words in a smaller batch."""
-    dim = golden.dim(step.name)
-    if dim is None:
+    parts = parts_with_rows(golden, step.name)
+    if not parts:
         return True
     rowed = [name for name in step.inputs if golden.dim(name) is not None]
     samples = [Selected(golden, rows, like) for rows in _samples(golden.inputs, size)]
@@ -112,14 +113,21 @@ def _is_proved(
         for small in samples:
             picked = {name: small.picked(name, value) for name, value in drawn.items()}
             ours = step(overlaid(picked, small))
-            if not same_but_for_nan(ours, take(full, dim, small.index)):
-                return None
-            words += ours.numel()
+            for place, name in parts.items():
+                mine, right = _part(ours, place), _part(full, place)
+                if not same_but_for_nan(mine, small.picked(name, right)):
+                    return None
+                words += mine.numel()
         return words
 
     # Sums and products are the same for all words, and slow for some of the odd ones.
     special = step.op not in contraction.RULES
     return agrees_on_noise(step, rowed, golden, agreeing, special=special)
+
+
+def _part(result: Any, place: int) -> Tensor:
+    part: Tensor = result if isinstance(result, Tensor) else result[place]
+    return part
 
 
 def _samples(inputs: int, size: int) -> list[Tensor]:
