@@ -279,7 +279,8 @@ def with_switches(ready: Prepared, on: Sequence[str]) -> Prepared:
     """Return the same network with these optimisations on and all others off."""
     assert isinstance(ready.subject, CapturedSubject), ready.subject.reason
     chosen: dict[str, Any] = {name: name in on for name in switch_names()}
-    subject = replace(ready.subject, switches=replace(Switches(), **chosen))
+    switches = replace(Switches(), **chosen)
+    subject = replace(ready.subject, switches=switches, learnt={})
     begun = time.perf_counter()
     bench = subject.bench(ready.inputs)
     return Prepared(subject, ready.inputs, bench, time.perf_counter() - begun)

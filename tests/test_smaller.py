@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from networks import ZOO, Builder, resnet, subject_of, views
 from stoic.faults.space import Fault, fault_space
 from stoic.network import captured, smaller
-from stoic.network.captured import CapturedBench, CapturedSubject
+from stoic.network.captured import CapturedSubject
 from stoic.network.golden import Golden
 from stoic.network.naive import NaiveSubject
+from stoic.network.packs import Packing
 from stoic.network.patch import same_words
 from stoic.network.prepare import prepare
 from stoic.network.sites import Site
@@ -27,7 +28,7 @@ BUILDERS = tuple(build for build in ZOO if build is not views)
 @pytest.fixture(autouse=True)
 def of_one_input(monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches of one input, whether they pay or not."""
-    monkeypatch.setattr(CapturedBench, "_most_together", 1)
+    monkeypatch.setattr(Packing, "_size", 1)
     monkeypatch.setattr(captured, "_SCREENING_S", 1e9)
     monkeypatch.setattr(smaller, "_NATIVE_SHARE", 2)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from stoic.network.golden import Golden
+from stoic.network.learnt import Learnt
 from stoic.network.patch import Changed, Changes, Patch, overlaid, widened
 from stoic.network.program import Step
 from stoic.network.proof import holds_at_place, holds_on_noise
@@ -23,13 +24,16 @@ class ExactStepper:
         golden: The run.
         narrow: Whether to compute only the touched channel or row where an operator
             allows it; the whole operator otherwise.
+        learnt: Proofs that other benches of this batch size have made.
     """
 
-    def __init__(self, golden: Golden, *, narrow: bool = True) -> None:
+    def __init__(
+        self, golden: Golden, *, narrow: bool = True, learnt: Learnt | None = None
+    ) -> None:
         self.golden = golden
         self._narrow = narrow
-        self._proofs: dict[Any, bool] = {}
-        self._widths: dict[Any, int] = {}
+        learnt = learnt or Learnt()
+        self._proofs, self._widths = learnt.proofs, learnt.widths
 
     def __call__(
         self, step: Step, changes: Changes, *, hit: bool = False

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 from stoic.network.exact import ExactStepper
 from stoic.network.folds import Fold, find_folds
 from stoic.network.golden import Golden, Run, Selected
+from stoic.network.learnt import Learnt
 from stoic.network.memory import now
 from stoic.network.patch import Changed, Changes, Patch, overlaid
 from stoic.network.program import Step, Values
@@ -82,11 +84,18 @@ class FastStepper:
 
     @classmethod
     def of(
-        cls, golden: Golden, exact: ExactStepper, *, sums: bool, fold: bool
+        cls,
+        golden: Golden,
+        exact: ExactStepper,
+        learnt: Learnt,
+        *,
+        sums: bool,
+        fold: bool,
     ) -> FastStepper:
         """Find out what is quickest for a golden run, by trial."""
-        layout = _layout(golden)
-        folds = find_folds(golden, layout) if fold else {}
+        layout = learnt.once("layout", partial(_layout, golden))
+        found = learnt.once("folds", partial(find_folds, golden, layout))
+        folds = found if fold else {}
         return cls(golden, Laid(golden, layout), folds, exact, sums)
 
     def on_rows(self, rows: Tensor) -> FastStepper:

@@ -43,16 +43,23 @@ class Golden:
         self._values: Values = program.given(leaves)
         self._again: Values = {}
         self._again_bytes = again_bytes
+        self.nbytes: dict[str, int] = {}
         self._run(keep)
 
     def _run(self, keep: Collection[str] | None) -> None:
         last = {name: steps[-1].order for name, steps in self.program.readers.items()}
         for step in self.program.steps:
-            self._values[step.name] = step(self._values.__getitem__)
+            self._values[step.name] = value = step(self._values.__getitem__)
+            self.nbytes[step.name] = getattr(value, "nbytes", 0)
             for name in (*step.inputs, step.name):
                 done = last.get(name, -1) <= step.order
                 if done and keep is not None and self._droppable(name, keep):
                     del self._values[name]
+
+    @property
+    def largest(self) -> int:
+        """Bytes of the largest value that a step makes."""
+        return max(self.nbytes.values(), default=0)
 
     def _droppable(self, name: str, keep: Collection[str]) -> bool:
         kept = name in keep or name in self.program.output_names

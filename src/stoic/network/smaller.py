@@ -28,17 +28,15 @@ _NATIVE_SHARE = 0.1
 
 @dataclass(frozen=True)
 class Smaller:
-    """Batches of some inputs of a golden run.
+    """Batches of some inputs, and what they have of the native one.
 
     Args:
-        golden: The run, at the native size.
         size: How many inputs a smaller batch has.
         like: Tensors without words that lie as the values of a smaller batch do.
         proved: Names of the steps whose rows have the same words in it.
         pays: Whether those are nearly all of the work.
     """
 
-    golden: Golden
     size: int
     like: Mapping[str, Tensor]
     proved: frozenset[str]
@@ -56,23 +54,21 @@ class Smaller:
             spent[step.name] = now() - begun
         native = sum(s for name, s in spent.items() if name not in proved)
         pays = native < _NATIVE_SHARE * sum(spent.values())
-        return cls(golden, size, like, frozenset(proved), pays)
-
-    def on_rows(self, rows: Tensor) -> RowStepper:
-        """Return exact steps on some inputs: as many as a smaller batch has."""
-        return RowStepper(self, rows)
+        return cls(size, like, frozenset(proved), pays)
 
 
 class RowStepper:
     """Run steps on a smaller batch so that every bit is that of a native run.
 
     Args:
+        native: The golden run.
         smaller: What is known of such batches.
-        rows: Inputs that the batch has, each once.
+        rows: Inputs that the batch has, each once: as many as its size.
     """
 
-    def __init__(self, smaller: Smaller, rows: Tensor) -> None:
-        self.golden = Selected(smaller.golden, rows, smaller.like)
+    def __init__(self, native: Golden, smaller: Smaller, rows: Tensor) -> None:
+        self.golden = Selected(native, rows, smaller.like)
+        self._native = native
         self._smaller = smaller
         self._rows = rows
 
@@ -84,16 +80,16 @@ class RowStepper:
         if step.name in self._smaller.proved:
             return step(values), True
         full = {name: self._widened(name, values(name)) for name in changes}
-        result = step(overlaid(full, self._smaller.golden))
+        result = step(overlaid(full, self._native))
         return self.golden.picked(step.name, result), True
 
     def _widened(self, name: str, value: Any) -> Any:
         """Return a value of the native batch with the rows of this one in it."""
-        golden = self._smaller.golden
-        dim = golden.dim(name)
+        dim = self._native.dim(name)
         if dim is None:
             return value
-        full = laid_as(golden(name), golden(name))
+        golden = self._native(name)
+        full = laid_as(golden, golden)
         dim.put(full, self._rows, value)
         return full
 

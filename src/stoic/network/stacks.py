@@ -15,6 +15,7 @@ from torch import Tensor
 from stoic.faults.formats import format_of
 from stoic.faults.space import Fault
 from stoic.network.golden import Golden, Selected
+from stoic.network.learnt import Learnt
 from stoic.network.memory import now, one_thread
 from stoic.network.patch import Changes, Patch, overlaid
 from stoic.network.program import Ref, Step
@@ -43,15 +44,14 @@ class Stacks:
 
     Args:
         golden: The run whose values are repeated for every fault.
+        learnt: What has been timed on other batches of its size.
     """
 
-    def __init__(self, golden: Golden) -> None:
+    def __init__(self, golden: Golden, learnt: Learnt) -> None:
         self._golden = golden
         self._selected: dict[int, Selected] = {}
         self._readers: dict[str, tuple[Step, int] | None] = {}
-        # By value: so many faults pay, and so many were tried and did not.
-        self._least: dict[str, int] = {}
-        self._tried: dict[str, int] = {}
+        self._least, self._tried = learnt.pays, learnt.tried
 
     def groups(self, trials: Trials, places: Sequence[int], alone: Alone) -> Groups:
         """Yield groups of faults that can be stacked, if there are some that pay.
@@ -133,8 +133,7 @@ class Stacks:
         found = self._reader(value)
         assert found is not None
         steps = self._golden.program.steps[found[0].order :]
-        values = (self._golden(step.name) for step in steps)
-        largest = max(v.nbytes for v in values if isinstance(v, Tensor))
+        largest = max(self._golden.nbytes[step.name] for step in steps)
         return int(_STACK_BYTES // max(largest, 1))
 
     def run(self, faults: Sequence[Fault], deadline: float | None) -> Answer:
@@ -194,7 +193,8 @@ class _StackStepper:
     def __call__(
         self, step: Step, changes: Changes, *, hit: bool = False
     ) -> tuple[Any, bool]:
-        rule = rule_for(step)
+        patched = any(isinstance(change, Patch) for change in changes.values())
+        rule = rule_for(step) if patched else None
         if rule is not None:
             result = rule(Call(step, changes, self.golden, fast=True))
             if result is not None:

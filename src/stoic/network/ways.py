@@ -1,0 +1,35 @@
+"""Ways to run a trial: the quick ones first, the plain one last."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import torch
+
+from stoic.network.replay import TimeLimitError
+from stoic.network.subject import Answer
+
+__all__ = ["Way", "first_that_runs"]
+
+# Takes a deadline, a time of ``time.monotonic``, or nothing.
+Way: TypeAlias = Callable[[float | None], Answer]
+
+# Says something of the machine or the user's limit: no other way is tried.
+_FINAL = (TimeLimitError, MemoryError, torch.OutOfMemoryError)
+
+
+def first_that_runs(ways: Sequence[Way], deadline: float | None) -> Answer:
+    """Run one way after the other until one does not raise.
+
+    Only what raises in every way, the plain one too, is the network's crash.
+    """
+    *quick, plain = ways
+    for way in quick:
+        try:
+            return way(deadline)
+        except _FINAL:
+            raise
+        except Exception:
+            continue
+    return plain(deadline)
