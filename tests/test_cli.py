@@ -95,6 +95,40 @@ def test_the_report_of_a_run_says_the_same_again(
     assert "<svg" in Path("page.html").read_text()
 
 
+def test_chosen_tables_are_printed_and_no_others(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command = ["report", "run", "--table", "bit", "--table", "class,input"]
+    measure("--out", "run", "--fault-model", "stuck-at-1")
+    capsys.readouterr()
+
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert main([*command, "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+
+    summary, *tables = said.strip().split("\n\n")
+    assert summary == record["summary"]
+    assert list(record) == ["summary", "run", "pvf", "bit", "class", "input"]
+    for name, text in zip(("bit", "class", "input"), tables, strict=True):
+        heading, *lines = text.splitlines()
+        assert heading.split() == [name, "share", "trials", "of", "faults"]
+        assert [line.split()[0] for line in lines] == [
+            str(row["key"][0]) for row in record[name]
+        ]
+
+
+def test_every_table_is_asked_for_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    from stoic.estimates import TABLES
+
+    assert measure("--fault-model", "stuck-at-1", "--json", "--table", "network") == 0
+    run = json.loads(capsys.readouterr().out)["run"]
+    for name in TABLES:
+        assert main(["report", run, "--json", "--table", name]) == 0
+        (row, *_) = json.loads(capsys.readouterr().out)[name]
+        assert {"key", "value", "low", "high", "kind", "confidence", "about"} <= {*row}
+
+
 @pytest.mark.parametrize(
     ("options", "code", "word"),
     [

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from stoic.cli import parse
 from stoic.cli.options import (
     AsDeployed,
     AsJson,
@@ -41,6 +42,7 @@ from stoic.cli.options import (
     SlowPath,
     Strata,
     StrataOption,
+    Tables,
     Threads,
     TimeLimit,
     Verify,
@@ -117,22 +119,23 @@ def pvf(
     verify: Verify = 0,
     out: Out = None,
     fail_above: FailAbove = None,
+    table: Tables = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure how likely a fault makes the network of CASE wrong."""
     from stoic.cases import load
 
     with _one_line():
-        _check_share("fail-above", fail_above)
+        parse.check_share("fail-above", fail_above)
         _use(threads)
         loaded = _on(load(case, inputs), device)
         settings = _settings(
             sites=sites,
             exclude=exclude,
-            kinds=_kinds(kind),
+            kinds=parse.kinds(kind),
             bits=bits,
-            model=_model(fault_model),
-            several=_several(per_trial, rate),
+            model=parse.model(fault_model),
+            several=parse.several(per_trial, rate),
             scope=scope.value,
             faults=None if exhaustive else faults,
             strata=strata.value,
@@ -144,17 +147,19 @@ def pvf(
             captured=not slow_path,
             as_deployed=as_deployed,
             best=best,
-            memory=_bytes(memory),
+            memory=parse.bytes_of(memory),
         )
+        tables = parse.table_names(table, settings, labelled=loaded.labels is not None)
         with progress() as told, _stopping(out):
             measured = _measure(loaded, settings, out, verify, told)
-    _finish(measured, fail_above, as_json=as_json)
+    _finish(measured, fail_above, tables, as_json=as_json)
 
 
 @app.command()
 def report(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     out: Annotated[Path | None, typer.Option(help="Where the page goes.")] = None,
+    table: Tables = None,
     as_json: AsJson = False,
 ) -> None:
     """Print the tables of a run and write its report again."""
@@ -162,7 +167,7 @@ def report(
 
     with _one_line():
         measured = open_measured(run)
-        print_measured(measured, as_json=as_json)
+        print_measured(measured, parse.split(table), as_json=as_json)
         chat(f"report: {_report(run, out)}")
 
 
@@ -261,11 +266,6 @@ def _stopping(out: Path | None) -> Iterator[None]:
         raise
 
 
-def _check_share(name: str, value: float | None) -> None:
-    if value is not None and not 0 <= value <= 1:
-        raise ValueError(f"{name} must be in 0..1, got {value:g}")
-
-
 def _use(threads: int | None) -> None:
     import torch
 
@@ -281,47 +281,14 @@ def _on(case: Case, device: str) -> Case:
     return case if device == "cpu" else moved(case, device)
 
 
-def _finish(measured: Measured, limit: float | None, *, as_json: bool) -> NoReturn:
+def _finish(
+    measured: Measured, limit: float | None, tables: list[str], *, as_json: bool
+) -> NoReturn:
     """Print the answers, write the report, and exit with what the limit says."""
     with _one_line():
-        print_measured(measured, as_json=as_json)
+        print_measured(measured, tables, as_json=as_json)
         chat(f"report: {_report(measured.path)}")
     raise typer.Exit(_verdict(measured, limit))
-
-
-def _bytes(text: str | None) -> int | None:
-    """Return the number of bytes that a text such as ``500M`` names."""
-    if text is None:
-        return None
-    units = {"K": 10**3, "M": 10**6, "G": 10**9}
-    number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "")
-    try:
-        return int(float(number) * units.get(unit, 1))
-    except (ValueError, OverflowError):
-        raise ValueError(
-            f"memory must be bytes such as 500M or 2G, got {text!r}"
-        ) from None
-
-
-def _kinds(text: str) -> tuple[Any, ...]:
-    known = ("parameter", "buffer", "activation", "input")
-    kinds = tuple(part.strip() for part in text.split(","))
-    for kind in kinds:
-        if kind not in known:
-            raise ValueError(f"kind must be one of {', '.join(known)}, got {kind!r}")
-    return kinds
-
-
-def _model(text: str) -> Any:
-    from stoic.faults.models import named_model
-
-    return named_model(text)
-
-
-def _several(count: int | None, rate: float | None) -> Any:
-    from stoic.campaign.campaign import Several
-
-    return None if count is None and rate is None else Several(count, rate)
 
 
 def _settings(**chosen: Any) -> Settings:

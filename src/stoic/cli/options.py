@@ -37,6 +37,7 @@ __all__ = [
     "SlowPath",
     "Strata",
     "StrataOption",
+    "Tables",
     "Threads",
     "TimeLimit",
     "Verify",
@@ -136,5 +137,14 @@ Out = Annotated[Path | None, typer.Option(help="Run folder, made or gone on with
 FailAbove = Annotated[
     float | None,
     typer.Option(help="Exit 0 below this share, 1 above, 3 if not shown."),
+]
+Tables = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--table",
+        metavar="NAME",
+        help="Print this table, again for more: network, kind, component, site, worst, "
+        "channel, bit, role, stratum, input, class, outcomes, changed.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]

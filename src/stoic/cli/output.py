@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from stoic.estimates import Row
     from stoic.estimates.measured import Measured
     from stoic.study import Progress
 
@@ -20,29 +21,54 @@ def chat(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def print_measured(measured: Measured, *, as_json: bool) -> None:
-    """Print the answers of a run as tables, or as JSON."""
+def print_measured(
+    measured: Measured, tables: Sequence[str] = (), *, as_json: bool
+) -> None:
+    """Print the answers of a run as tables, or as JSON.
+
+    Args:
+        measured: The run.
+        tables: Names of the tables wanted; a few by default.
+        as_json: For machines.
+
+    Raises:
+        ValueError: The run has no such table; nothing was printed.
+    """
+    if as_json:
+        print(json.dumps(measured.as_record(tables), indent=1))
+        return
+    names = tables or filter(measured.has, _USUAL)
+    parts = [aligned(_lines(measured, name)) for name in names]
+    print("\n\n".join([measured.summary, *parts]))
+
+
+_USUAL = ("outcomes", "changed", "worst")
+_FIRST = {"outcomes": "outcome", "worst": "site", "changed": "what"}
+
+
+def _lines(measured: Measured, table: str) -> list[dict[str, str]]:
+    first = _FIRST.get(table, table)
+    return [
+        {
+            first: _named(measured, table, row),
+            "share": str(row.estimate),
+            "trials": f"{row.trials:,}",
+            "of faults": f"{row.faults:,}",
+        }
+        for row in measured.table(table)
+    ]
+
+
+def _named(measured: Measured, table: str, row: Row) -> str:
+    """What a row is about, in words."""
     from stoic.estimates import OUTCOMES
 
-    if as_json:
-        print(json.dumps(measured.as_record(), indent=1))
-        return
-    print(measured.summary)
-    print()
-    lines = [_line(row, OUTCOMES[row.label]) for row in measured.outcomes()]
-    print(aligned([*lines, *map(_line, measured.changed())]))
-    if measured.run.manifest.space.fault_model.get("several") is None:
-        print()
-        print(aligned([*map(_line, measured.worst(10))]))
-
-
-def _line(row: Any, name: str | None = None) -> dict[str, str]:
-    return {
-        "what": name or row.label,
-        "share": str(row.estimate),
-        "trials": f"{row.trials:,}",
-        "of faults": f"{row.faults:,}",
-    }
+    if table == "outcomes":
+        return OUTCOMES[row.label]
+    classes = measured.run.manifest.data.classes or []
+    if table == "class" and 0 <= int(row.key[0]) < len(classes):
+        return classes[int(row.key[0])]
+    return row.label
 
 
 def aligned(rows: Sequence[dict[str, Any]]) -> str:

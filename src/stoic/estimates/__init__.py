@@ -2,6 +2,7 @@
 
 from stoic.estimates.estimate import Estimate, Kind, Verdict, verdict
 from stoic.estimates.mean import Interval, estimate_mean
+from stoic.estimates.named import TABLES, check_table
 from stoic.estimates.outcomes import OUTCOMES, outcome_shares, per_class, per_input
 from stoic.estimates.population import By, Key
 from stoic.estimates.sample import Sample
@@ -10,6 +11,7 @@ from stoic.estimates.tables import About, Row, pvf, worst_sites
 
 __all__ = [
     "OUTCOMES",
+    "TABLES",
     "About",
     "By",
     "Estimate",
@@ -19,6 +21,7 @@ __all__ = [
     "Row",
     "Sample",
     "Verdict",
+    "check_table",
     "estimate_mean",
     "outcome_shares",
     "per_class",

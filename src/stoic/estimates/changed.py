@@ -11,9 +11,10 @@ from stoic.estimates.population import group_sizes
 from stoic.estimates.tables import Row
 from stoic.records import Run
 
-__all__ = ["changed_share"]
+__all__ = ["MAY_KEEP", "changed_share"]
 
-_MAY_KEEP = ("stuck-at", "set", "random-word")
+# Fault models that may leave a word as it was.
+MAY_KEEP = ("stuck-at", "set", "random-word")
 
 
 def changed_share(run: Run, *, confidence: float = 0.95) -> tuple[Row, ...]:
@@ -22,7 +23,7 @@ def changed_share(run: Run, *, confidence: float = 0.95) -> tuple[Row, ...]:
     A fault in a value of every input is told by the first of them. There is no row for
     flips, which always change the word.
     """
-    if run.manifest.space.fault_model.get("name") not in _MAY_KEEP:
+    if run.manifest.space.fault_model.get("name") not in MAY_KEEP:
         return ()
     with run.connection() as connection:
         facts = read_facts(connection, "o.failed")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from stoic.estimates.changed import changed_share
 from stoic.estimates.estimate import Estimate, Verdict, verdict
+from stoic.estimates.named import has_table, table
 from stoic.estimates.outcomes import outcome_shares
 from stoic.estimates.summary import summary
 from stoic.estimates.tables import Row, pvf, worst_sites
@@ -53,24 +55,37 @@ class Measured:
         """Say whether the vulnerability is shown to be below or above a limit."""
         return verdict(pvf(self.run, confidence=0.90)[0].estimate, limit)
 
-    def as_record(self) -> dict[str, Any]:
-        """Return the answers as plain data, for machines."""
-        several = self.run.manifest.space.fault_model.get("several") is not None
-        single = self.run.manifest.space.fault_model.get("name") in _SINGLE_BIT
-        names = () if several else _TABLES if single else _TABLES[:2]
-        tables = {by: self.table(by) for by in names}
+    def table(self, name: str) -> tuple[Row, ...]:
+        """Return a table: one row per site, bit, outcome, input or what it is by.
+
+        Args:
+            name: One of `stoic.estimates.TABLES`.
+
+        Raises:
+            ValueError: There is no such table, or not for this run.
+        """
+        return table(self.run, name)
+
+    def has(self, name: str) -> bool:
+        """Say whether there is a table of this name."""
+        return has_table(self.run, name)
+
+    def as_record(self, tables: Sequence[str] = ()) -> dict[str, Any]:
+        """Return the answers as plain data, for machines.
+
+        Args:
+            tables: Names of the tables wanted; the usual ones by default.
+
+        Raises:
+            ValueError: As for `table`.
+        """
+        names = tables or filter(self.has, _USUAL)
         return {
             "summary": self.summary,
             "run": str(self.path),
             "pvf": vars(self.pvf),
-            "outcomes": [_plain(row) for row in self.outcomes()],
-            "changed": [_plain(row) for row in self.changed()],
-            **{by: [_plain(row) for row in rows] for by, rows in tables.items()},
+            **{name: [_plain(row) for row in self.table(name)] for name in names},
         }
-
-    def table(self, by: str) -> tuple[Row, ...]:
-        """Return estimates by component, site, channel, bit, role, kind or stratum."""
-        return pvf(self.run, by)  # type: ignore[arg-type]
 
     def worst(self, n: int = 10) -> tuple[Row, ...]:
         """Return the sites with the highest estimates."""
@@ -86,11 +101,14 @@ def open_measured(path: Path | str) -> Measured:
     return Measured(open_run(path))
 
 
-_TABLES = ("component", "site", "bit", "role")
-_SINGLE_BIT = ("flip", "stuck-at")
+_USUAL = ("outcomes", "changed", "component", "site", "bit", "role")
 
 
 def _plain(row: Row) -> dict[str, Any]:
-    estimate = {k: v for k, v in vars(row.estimate).items() if k != "about"}
     key = [part if isinstance(part, str) else int(part) for part in row.key]
-    return {"key": key, **estimate, "faults": row.faults, "trials": row.trials}
+    return {
+        "key": key,
+        **vars(row.estimate),
+        "faults": row.faults,
+        "trials": row.trials,
+    }

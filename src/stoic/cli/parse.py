@@ -1,0 +1,86 @@
+"""Words of the command line as values; what they cannot be is said in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stoic.study import Settings
+
+__all__ = [
+    "bytes_of",
+    "check_share",
+    "kinds",
+    "model",
+    "several",
+    "split",
+    "table_names",
+]
+
+
+def check_share(name: str, value: float | None) -> None:
+    """Refuse what is no share."""
+    if value is not None and not 0 <= value <= 1:
+        raise ValueError(f"{name} must be in 0..1, got {value:g}")
+
+
+def bytes_of(text: str | None) -> int | None:
+    """Return the number of bytes that a text such as ``500M`` names."""
+    if text is None:
+        return None
+    units = {"K": 10**3, "M": 10**6, "G": 10**9}
+    number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "")
+    try:
+        return int(float(number) * units.get(unit, 1))
+    except (ValueError, OverflowError):
+        raise ValueError(
+            f"memory must be bytes such as 500M or 2G, got {text!r}"
+        ) from None
+
+
+def kinds(text: str) -> tuple[Any, ...]:
+    """Return the kinds of sites in a comma-separated text."""
+    known = ("parameter", "buffer", "activation", "input")
+    kinds = tuple(part.strip() for part in text.split(","))
+    for kind in kinds:
+        if kind not in known:
+            raise ValueError(f"kind must be one of {', '.join(known)}, got {kind!r}")
+    return kinds
+
+
+def model(text: str) -> Any:
+    """Return the fault model that a text names."""
+    from stoic.faults.models import named_model
+
+    return named_model(text)
+
+
+def several(count: int | None, rate: float | None) -> Any:
+    """Return how many faults strike together, if more than one may."""
+    from stoic.campaign.campaign import Several
+
+    return None if count is None and rate is None else Several(count, rate)
+
+
+def table_names(
+    chosen: Sequence[str] | None, settings: Settings, *, labelled: bool
+) -> list[str]:
+    """Return the names of tables; they are checked before the campaign runs.
+
+    Raises:
+        ValueError: There is no such table, or not for this campaign.
+    """
+    from stoic.estimates import check_table
+
+    model = {**settings.model.as_record(), "several": settings.several}
+    names = split(chosen)
+    for name in names:
+        check_table(name, model=model, labelled=labelled)
+    return names
+
+
+def split(chosen: Sequence[str] | None) -> list[str]:
+    """Return names that were given one by one or with commas, each once."""
+    names = [name.strip() for text in chosen or () for name in text.split(",")]
+    return list(dict.fromkeys(names))

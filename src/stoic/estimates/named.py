@@ -1,0 +1,108 @@
+"""The tables of a run by the names that users give them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from stoic.estimates.changed import MAY_KEEP, changed_share
+from stoic.estimates.outcomes import outcome_shares, per_class, per_input
+from stoic.estimates.tables import Row, pvf, worst_sites
+from stoic.records import Run
+
+__all__ = ["TABLES", "check_table", "has_table", "table"]
+
+TABLES = {
+    "network": "PVF of the whole fault space",
+    "kind": "PVF by kind of site",
+    "component": "PVF by module",
+    "site": "PVF by tensor",
+    "worst": "the ten sites with the highest PVF",
+    "channel": "PVF by output channel",
+    "bit": "PVF by position in the word",
+    "role": "PVF by sign, exponent, mantissa, magnitude",
+    "stratum": "PVF by stratum of the plan",
+    "input": "vulnerability of each input",
+    "class": "vulnerability by right class",
+    "outcomes": "shares of masked, SDC, non-finite, crash and the others",
+    "changed": "share of faults that change their word",
+}
+
+_PLACES = ("kind", "component", "site", "worst", "channel", "bit", "role")
+_SINGLE_BIT = ("flip", "stuck-at")
+
+
+def check_table(name: str, *, model: Mapping[str, Any], labelled: bool) -> None:
+    """Refuse a table that a campaign does not give, before or after it has run.
+
+    Args:
+        name: Of the table.
+        model: Fault model as manifests record it.
+        labelled: Whether the inputs have labels.
+
+    Raises:
+        ValueError: There is no such table, or not for this campaign.
+    """
+    if name not in TABLES:
+        near = get_close_matches(name, TABLES, cutoff=0.5)
+        hint = f"; near it: {', '.join(near)}" if near else ""
+        raise ValueError(
+            f"table must be one of {', '.join(TABLES)}, got {name!r}{hint}"
+        )
+    if name in _PLACES and model.get("several") is not None:
+        raise ValueError(
+            f"table {name} must have one fault per trial, got several at once; "
+            "ask for network, outcomes, input or class"
+        )
+    if name in ("bit", "role") and model.get("name") not in _SINGLE_BIT:
+        raise ValueError(
+            f"table {name} must have faults of one bit each, got fault model "
+            f"{model.get('name')}; ask for site or component"
+        )
+    if name == "class" and not labelled:
+        raise ValueError("table class must have inputs with labels, got none")
+    if name == "changed" and model.get("name") not in MAY_KEEP:
+        raise ValueError(
+            "table changed must be about faults that may keep their word, got fault "
+            f"model {model.get('name')}, which always changes it"
+        )
+
+
+def has_table(run: Run, name: str) -> bool:
+    """Say whether a run has a table of this name."""
+    try:
+        _check(run, name)
+    except ValueError:
+        return False
+    return True
+
+
+def table(run: Run, name: str) -> tuple[Row, ...]:
+    """Return a table of a run.
+
+    Args:
+        run: That was measured.
+        name: One of `TABLES`.
+
+    Raises:
+        ValueError: There is no such table, or not for this run.
+    """
+    _check(run, name)
+    match name:
+        case "outcomes":
+            return outcome_shares(run)
+        case "changed":
+            return changed_share(run)
+        case "worst":
+            return worst_sites(run)
+        case "input":
+            return per_input(run)
+        case "class":
+            return per_class(run)
+    return pvf(run, name)  # type: ignore[arg-type]
+
+
+def _check(run: Run, name: str) -> None:
+    space, data = run.manifest.space, run.manifest.data
+    check_table(name, model=space.fault_model, labelled=data.labelled)
