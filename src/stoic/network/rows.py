@@ -56,6 +56,12 @@ class RowDim:
         inputs = inputs.to(value.device)
         self.apart(value).index_copy_(self.dim + 1, inputs, self.apart(rows))
 
+    def joined(self, versions: Tensor) -> Tensor:
+        """Return many versions of a value, along dimension 0, as one larger batch."""
+        place = self.dim + 1
+        apart: Tensor = versions.unflatten(place, (self.times, -1, self.each))
+        return apart.movedim(0, place).flatten(self.dim, place + 2)
+
     def apart(self, value: Tensor) -> Tensor:
         """Return a view with the inputs alone in the dimension after this one."""
         view: Tensor = value.unflatten(self.dim, (self.times, -1, self.each))

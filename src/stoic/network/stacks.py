@@ -122,6 +122,8 @@ class Stacks:
         if len(readers) != 1 or len(self._golden.program.origins[value]) > 1:
             return None
         step = readers[0]
+        if self._golden.dim(step.name) is None:
+            return None
         known = step.op in (*_CONVOLUTIONS, _ATEN.linear.default) and not step.kwargs
         for place in (1, 2):
             if known and len(step.args) > place and step.args[place] == Ref(value):
@@ -147,11 +149,14 @@ class Stacks:
         step, place = found
         count, inputs = len(faults), self._golden.inputs
         selected = self._select(count)
-        patch = _channel(step, place, faults, self._golden)
-        sizes = patch.piece.reshape(count, -1).abs().amax(1)
-        tame = sizes < torch.finfo(patch.piece.dtype).max ** 0.5
+        dim, row, versions = _channel(step, place, faults, self._golden)
+        sizes = versions.reshape(count, -1).abs().amax(1)
+        tame = sizes < torch.finfo(versions.dtype).max ** 0.5
         # Replaced, so that they harm nobody: they are run alone.
-        patch.piece.reshape(count, -1)[~tame] = 0
+        versions[~tame] = 0
+        where = self._golden.dim(step.name)
+        assert where is not None
+        patch = Patch(dim, row, where.joined(versions))
         replay = Replay(_StackStepper(selected), exit_masked=False)
         outputs = replay({step.name: patch}, deadline=deadline).outputs
 
@@ -202,8 +207,10 @@ class _StackStepper:
         return step(overlaid(changes, self.golden)), False
 
 
-def _channel(step: Step, place: int, faults: Sequence[Fault], golden: Golden) -> Patch:
-    """Return the channel that the faults touch, once for every fault."""
+def _channel(
+    step: Step, place: int, faults: Sequence[Fault], golden: Golden
+) -> tuple[int, int, Tensor]:
+    """Return the dimension and place of the touched channel, and it for every fault."""
     site = faults[0].site
     inner = site.elements // site.shape[0]
     row = faults[0].element // inner
@@ -211,11 +218,10 @@ def _channel(step: Step, place: int, faults: Sequence[Fault], golden: Golden) ->
     weight = rows if place == 1 else golden(step.args[1].name).narrow(0, row, 1)
     bias = _bias(step, golden, row) if place == 1 else rows.reshape(-1)
     if step.op in _CONVOLUTIONS:
-        return Patch(1, row, _convolved(step, golden, row, weight, bias, len(faults)))
+        return 1, row, _convolved(step, golden, row, weight, bias)
     value = golden(step.args[0].name)
-    piece = torch.nn.functional.linear(value, weight) + bias
-    piece = piece.movedim(-1, 0).unsqueeze(-1)
-    return Patch(value.dim() - 1, row, piece.reshape(-1, *piece.shape[2:]))
+    versions = torch.nn.functional.linear(value, weight) + bias
+    return value.dim() - 1, row, versions.movedim(-1, 0).unsqueeze(-1)
 
 
 def _versions(faults: Sequence[Fault], row: Tensor, first: int) -> Tensor:
@@ -244,7 +250,7 @@ def _bias(step: Step, golden: Golden, row: int) -> Any:
 
 
 def _convolved(
-    step: Step, golden: Golden, row: int, weight: Tensor, bias: Any, count: int
+    step: Step, golden: Golden, row: int, weight: Tensor, bias: Any
 ) -> Tensor:
     """Return the touched channel for each version of its filter or bias."""
     value = golden(step.args[0].name)
@@ -257,5 +263,5 @@ def _convolved(
     channels = found.transpose(0, 1)
     if isinstance(bias, Tensor) and bias.dim():
         bias = bias.reshape(-1, *[1] * (channels.dim() - 1))
-    shifted: Tensor = (channels + bias).unsqueeze(2)
-    return shifted.reshape(count * value.shape[0], 1, *shifted.shape[3:])
+    versions: Tensor = (channels + bias).unsqueeze(2)
+    return versions
