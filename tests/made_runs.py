@@ -126,6 +126,7 @@ class MadeTrial:
     stratum: int = 0
     input: int = -1
     more_faults: int = 0
+    exact: bool = True
 
     def outcomes(self, golden: Sequence[int]) -> list[dict[str, Any]]:
         """One row per input that is not masked."""
@@ -195,7 +196,7 @@ def write_trials(
             "message": np.array(["" for _ in trials], object),
             "exposed": np.array(reach),
             "seconds": np.zeros(len(trials)),
-            "exact": np.ones(len(trials), bool),
+            "exact": np.array([t.exact for t in trials.values()]),
         },
         faults={
             "trial": np.array([i for i, _ in faults]),

@@ -164,6 +164,20 @@ SETTINGS: list[tuple[dict[str, Any], list[str]]] = [
     ({"tail": lambda output: output["logits"]}, ["tail"]),
     ({"criterion": Custom(lambda *_: [True], name="mine")}, ["mine", "6"]),
     ({"sitez": "0.*"}, ["sitez"]),
+    ({"about": "faults"}, ["about must be inputs or population", "faults"]),
+    ({"about": "population"}, ["at least 30 clusters", "got 6", "these inputs only"]),
+    (
+        {
+            "about": "population",
+            "inputs": points(40),
+            "clusters": torch.arange(40) // 2,
+        },
+        ["at least 30 clusters", "got 20"],
+    ),
+    (
+        {"about": "population", "inputs": points(30), "strata": "site"},
+        ["by uniform or by all trials, got strata, 4 of them"],
+    ),
 ]
 
 
@@ -276,6 +290,9 @@ OPTIONS = {
     "--table bit --fault-model flips:2": ["table bit", "multi-flip"],
     "--table site --per-trial 2": ["table site", "one fault per trial"],
     "--table changed": ["table changed", "flip"],
+    "--about population": ["at least 30 clusters", "got 6", "these inputs only"],
+    "--about inputs --about popultion": ["popultion"],
+    "--about population --table input": ["table input must be about these inputs"],
 }
 
 

@@ -27,6 +27,11 @@ def normed():
     )
     return network.eval(), torch.randn(6, 1, 6, 6)
 
+def many():
+    network, _, _ = small()
+    inputs = 3 * torch.randn(40, 4)
+    return network, inputs, network(inputs).argmax(1)
+
 def deciding():
     class Deciding(nn.Module):
         def __init__(self):
@@ -116,6 +121,56 @@ def test_chosen_tables_are_printed_and_no_others(
         assert [line.split()[0] for line in lines] == [
             str(row["key"][0]) for row in record[name]
         ]
+
+
+def test_a_population_is_what_every_answer_is_about(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    asked = ("--about", "population")
+    assert measure("--out", "run", *asked, case="cli_case:many") == 0
+    said = capsys.readouterr().out
+    page = Path("run/report.html").read_text()
+    assert main(["report", "run", "--json", *asked]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert main(["report", "run", "--json"]) == 0
+    fixed = json.loads(capsys.readouterr().out)
+
+    about = "inputs like these, of 40 clusters"
+    assert f"approximate interval {100 * record['pvf']['low']:.1f}" in said
+    assert f"over {about}; 60 faults drawn" in said
+    assert about in page and "taken for a sample of a population" in page
+    for name in ("outcomes", "component", "site", "bit", "role"):
+        assert {row["about"] for row in record[name]} == {about}
+        assert {row["kind"] for row in record[name]} == {"approximate"}
+        assert [row["value"] for row in record[name]] == pytest.approx(
+            [row["value"] for row in fixed[name]]
+        )
+    assert fixed["pvf"]["about"] == "these 40 inputs"
+
+
+def test_sdc_and_nonfinite_are_one_outcome_where_asked(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    measure("--out", "run", "--bits", "30", "--json")
+    apart = json.loads(capsys.readouterr().out)["outcomes"]
+    shares = {row["key"][0]: row["value"] for row in apart}
+
+    assert main(["report", "run", "--with-nonfinite", "--json"]) == 0
+    together = json.loads(capsys.readouterr().out)["outcomes"]
+    assert main(["report", "run", "--with-nonfinite"]) == 0
+
+    assert "SDC or non-finite" in capsys.readouterr().out
+    assert "SDC or non-finite" in Path("run/report.html").read_text()
+    assert shares["nonfinite"] > 0 and shares["sdc"] > 0
+    assert {row["key"][0]: row["value"] for row in together} == pytest.approx(
+        {
+            "masked": shares["masked"],
+            "benign": shares["benign"],
+            "sdc_or_nonfinite": shares["sdc"] + shares["nonfinite"],
+            "crash": shares["crash"],
+            "unknown": shares["unknown"],
+        }
+    )
 
 
 def test_every_table_is_asked_for_by_name(capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,7 +27,7 @@ def clusters_of(
     return Clusters(
         weight=weight,
         own=np.full(n, -1) if own is None else np.array(own),
-        crashed=np.isin(np.arange(n), crashed),
+        full=np.isin(np.arange(n), crashed),
         unknown=np.isin(np.arange(n), unknown),
         row=row,
         column=column,
@@ -95,6 +95,29 @@ def test_trials_of_one_input_and_crashes_fit_the_definition() -> None:
 
     assert estimate.value == pytest.approx(mean)
     assert estimate.high - mean == pytest.approx(half)
+
+
+def test_what_does_not_count_in_a_full_trial_fits_the_definition() -> None:
+    rng = np.random.default_rng(6)
+    shares, _ = a_campaign(rng, n=50, sources=30)
+    weight = rng.dirichlet(np.ones(30) * 5)
+    reach = np.tile(weight, (50, 1))
+    own = [-1] * 35 + list(rng.integers(0, 30, 15))
+    for trial in range(35, 50):
+        reach[trial] = np.arange(30) == own[trial]
+    left_out = (shares > 0) * reach
+    left_out[35:, :] *= (np.arange(15) % 3 == 0)[:, None]
+    full = list(range(0, 50, 2))
+    given, counted = left_out.copy(), left_out.copy()
+    given[full] *= -1
+    counted[full] = reach[full] - left_out[full]
+    mean, half = expected(counted, reach, 50 / 10**9)
+
+    estimator = clusters_of(given, weight, own=own, crashed=full).estimator(0.95)
+    estimate = estimator(np.arange(50), Counter({0: 10**9}))
+
+    assert estimate.value == pytest.approx(mean)
+    assert estimate.high - mean == pytest.approx(min(half, 1 - mean))
 
 
 def test_a_group_of_trials_is_judged_by_itself() -> None:

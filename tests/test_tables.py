@@ -24,6 +24,7 @@ from stoic.estimates import (
 )
 from stoic.plans import Exhaustive, Stratified, Stratum, Uniform
 from stoic.records import Run, SiteRecord, SpaceRecord, StratumRecord, bit_role
+from test_estimates_clusters import expected as definition
 
 INPUTS = 6
 GOLDEN = [i % 3 for i in range(INPUTS)]
@@ -191,7 +192,8 @@ def test_outcomes_are_recounted(uniform: tuple[Run, list[MadeTrial]]) -> None:
     rows = {str(row.key[0]): row for row in outcome_shares(run)}
 
     # An exact run tells masked and benign apart.
-    assert list(rows) == [outcome for outcome in OUTCOMES if outcome != "harmless"]
+    hidden = ("harmless", "sdc_or_nonfinite")
+    assert list(rows) == [outcome for outcome in OUTCOMES if outcome not in hidden]
     for outcome, row in rows.items():
         base = trials if outcome == "unknown" else told
         found = [outcome_of(t, i) for t in base for i in range(INPUTS)]
@@ -200,6 +202,42 @@ def test_outcomes_are_recounted(uniform: tuple[Run, list[MadeTrial]]) -> None:
     assert rows["sdc"].estimate.kind == "guaranteed"
     assert rows["crash"].estimate.kind == "exact"
     assert rows["unknown"].estimate.kind == "exact"
+
+
+def test_sdc_and_nonfinite_are_counted_together_where_asked(
+    uniform: tuple[Run, list[MadeTrial]],
+) -> None:
+    run, trials = uniform
+    told = [t for t in trials if t.status != "unknown"]
+    found = [outcome_of(t, i) for t in told for i in range(INPUTS)]
+    apart = {row.label: row for row in outcome_shares(run)}
+
+    together = {row.label: row for row in outcome_shares(run, with_nonfinite=True)}
+
+    row = together.pop("sdc_or_nonfinite")
+    expected = sum(outcome in ("sdc", "nonfinite") for outcome in found) / len(found)
+    assert row.estimate.value == pytest.approx(expected)
+    assert row.estimate.low <= expected <= row.estimate.high
+    assert together == {k: v for k, v in apart.items() if k not in ("sdc", "nonfinite")}
+
+
+def test_pvf_is_sdc_with_the_nonfinite_that_fail_and_crashes(
+    uniform: tuple[Run, list[MadeTrial]],
+) -> None:
+    run, trials = uniform
+    told = [t for t in trials if t.status != "unknown"]
+    shares = {row.label: row.estimate.value for row in outcome_shares(run)}
+    failing = sum(
+        i in t.failed and outcome_of(t, i) == "nonfinite"
+        for t in told
+        for i in range(INPUTS)
+    )
+
+    whole = pvf(run)[0].estimate.value
+
+    nonfinite = failing / len(told) / INPUTS
+    assert nonfinite < shares["nonfinite"], "some must be non-finite without failing"
+    assert whole == pytest.approx(shares["sdc"] + nonfinite + shares["crash"])
 
 
 def test_inputs_are_recounted(uniform: tuple[Run, list[MadeTrial]]) -> None:
@@ -511,15 +549,109 @@ def test_a_population_is_wider_than_these_inputs(tmp_path: Path) -> None:
     assert len(pvf(run, "site", about="population")) == 3
 
 
-def test_a_population_needs_clusters_and_a_plain_sample(
-    tmp_path: Path, stratified: Any
-) -> None:
-    run, _ = population_run(tmp_path, 29)
+def mixed_run(path: Path, mode: str) -> tuple[Run, list[MadeTrial]]:
+    """Every outcome there is, 32 sources with 2 inputs each."""
+    rng = np.random.default_rng(8)
+    space = faults_of(SITES)
+    trials = []
+    for draw in Uniform(60).draws([Stratum("all", len(space))], seed=0):
+        site, element, bit = space[draw.position]
+        kinds = rng.choice(5, 64, p=[0.6, 0.1, 0.1, 0.1, 0.1])
+        status = str(rng.choice(["done", "crash", "unknown"], p=[0.85, 0.1, 0.05]))
+        kinds = kinds if status == "done" and rng.random() < 0.7 else kinds * 0
+        fails, differs, bad, untold = (np.flatnonzero(kinds == k) for k in range(1, 5))
+        trials.append(
+            MadeTrial(
+                site.name,
+                element,
+                bit,
+                failed=[int(i) for i in fails],
+                differs=[int(i) for i in differs],
+                nonfinite=[int(i) for i in bad],
+                untold=[int(i) for i in untold] if mode == "fast" else [],
+                status=status,
+                exact=mode == "exact" or bool(rng.random() < 0.5),
+            )
+        )
+    clusters = [100 + i // 2 for i in range(64)]
+    manifest = a_manifest(inputs=64, mode=mode)
+    return make_run(path, manifest, trials, clusters=clusters), trials
+
+
+def shares_by_source(trials: list[MadeTrial], names: tuple[str, ...]) -> Any:
+    """By trial and source: inputs that had one of some outcomes, of all inputs."""
+
+    def had(trial: MadeTrial, i: int) -> bool:
+        outcome = outcome_of(trial, i)
+        masked = outcome == "masked" and not trial.exact
+        return ("harmless" if masked else outcome) in names
+
+    return np.array(
+        [
+            [had(t, 2 * c) / 64 + had(t, 2 * c + 1) / 64 for c in range(32)]
+            for t in trials
+        ]
+    )
+
+
+@pytest.mark.parametrize("mode", ["exact", "fast"])
+def test_outcomes_of_a_population_fit_the_definition(mode: str, tmp_path: Path) -> None:
+    run, trials = mixed_run(tmp_path, mode)
+    reach = np.full((60, 32), 1 / 32)
+    told = [t for t in trials if t.status != "unknown"]
+    drawn = 60 / 224
+
+    for together in (False, True):
+        rows = outcome_shares(run, about="population", with_nonfinite=together)
+
+        for row in rows:
+            names = ("sdc", "nonfinite") if "_or_" in row.label else (row.label,)
+            base = trials if row.label == "unknown" else told
+            value = shares_by_source(base, names).sum() / len(base)
+            least = shares_by_source(trials, names)
+            most = shares_by_source(trials, (*names, "unknown"))
+            low, below = definition(least, reach, drawn)
+            high, above = definition(most, reach, drawn)
+            assert row.estimate.about == "inputs like these, of 32 clusters"
+            assert row.estimate.kind == "approximate"
+            assert row.estimate.value == pytest.approx(value)
+            assert row.estimate.low == pytest.approx(max(0, low - below))
+            assert row.estimate.high == pytest.approx(min(1, high + above))
+        labels = [row.label for row in rows]
+        assert ("harmless" in labels) == (mode == "fast")
+        assert ("sdc" in labels) != together
+
+
+def test_what_estimates_are_about_is_one_of_two(uniform: Any) -> None:
+    for table in (pvf, outcome_shares, worst_sites):
+        with pytest.raises(ValueError, match="inputs or population, got 'faults'"):
+            table(uniform[0], about="faults")  # type: ignore[arg-type]
+
+
+def test_a_population_needs_clusters_and_a_plain_sample(tmp_path: Path) -> None:
+    run, _ = population_run(tmp_path / "few", 29)
 
     with pytest.raises(ValueError, match="at least 30 clusters .* got 29"):
         pvf(run, about="population")
-    with pytest.raises(ValueError, match="uniform or by all trials, got part"):
-        pvf(stratified[0], about="population")
+    with pytest.raises(ValueError, match="at least 30 clusters .* got 29"):
+        outcome_shares(run, about="population")
+    strata = stratified_run(tmp_path / "strata", inputs=30)
+    with pytest.raises(ValueError, match="by all trials, got strata, 2 of them"):
+        pvf(strata, about="population")
+    part = make_run(
+        tmp_path / "part",
+        a_manifest(inputs=30, plan=Exhaustive().as_record()),
+        [MadeTrial("conv.weight", 0, 0)],
+    )
+    with pytest.raises(ValueError, match="got the first 1 of an exhaustive plan"):
+        pvf(part, about="population")
+
+
+def stratified_run(path: Path, inputs: int) -> Run:
+    strata = [StratumRecord(name=name, size=112) for name in "ab"]
+    plan = Stratified({"a": 1, "b": 1}).as_record()
+    trials = [MadeTrial("conv.weight", 0, 0, stratum=h) for h in range(2)]
+    return make_run(path, a_manifest(inputs=inputs, plan=plan, strata=strata), trials)
 
 
 def test_a_run_reads_as_one_sentence(uniform: Any, stratified: Any) -> None:

@@ -21,6 +21,7 @@ __all__ = [
     "Stratified",
     "Stratum",
     "Uniform",
+    "equal_shares",
     "read_plan",
 ]
 
@@ -187,6 +188,23 @@ class Stratified:
     def as_record(self) -> dict[str, Any]:
         """Name the plan and its settings."""
         return {"name": "stratified", "trials": dict(self.trials)}
+
+
+def equal_shares(sizes: Mapping[str, int], faults: int) -> dict[str, int]:
+    """Return equally many faults of each stratum; small ones leave theirs to others.
+
+    Raises:
+        ValueError: There are fewer faults than strata.
+    """
+    if faults < len(sizes):
+        raise ValueError(
+            f"faults must be at least {len(sizes)}, one for each stratum, got {faults}"
+        )
+    shares: dict[str, int] = {}
+    for name in sorted(sizes, key=lambda name: sizes[name]):
+        left = faults - sum(shares.values())
+        shares[name] = min(left // (len(sizes) - len(shares)), sizes[name])
+    return {name: shares[name] for name in sizes}
 
 
 _PLANS: dict[str, Callable[..., Plan]] = {

@@ -31,7 +31,9 @@ from stoic.campaign.untouched import untouched
 from stoic.campaign.verify import verify_run
 from stoic.cases.case import Case
 from stoic.criteria import Criterion, named_criterion
+from stoic.estimates.clusters import check_population
 from stoic.estimates.measured import Measured, open_measured
+from stoic.estimates.tables import About, check_about
 from stoic.faults.models import BitFlip, FaultModel
 from stoic.faults.selection import chosen_sites
 from stoic.faults.space import Block, FaultSpace, Scope, fault_space
@@ -40,7 +42,7 @@ from stoic.network.memory import kept_memory, settled_objects
 from stoic.network.prepare import prepare
 from stoic.network.sites import Kind
 from stoic.network.subject import Inputs, Subject
-from stoic.plans import Exhaustive, Plan, Stratified, Uniform
+from stoic.plans import Exhaustive, Plan, Stratified, Uniform, equal_shares
 from stoic.records import Manifest, read_manifest
 
 __all__ = ["Measured", "Progress", "Settings", "open_measured", "pvf", "ready"]
@@ -133,6 +135,8 @@ def pvf(
     tail: Callable[[Any], Any] | None = None,
     command: list[str] | None = None,
     verify: int = 0,
+    about: About = "inputs",
+    with_nonfinite: bool = False,
     progress: Progress | None = None,
     notice: Callable[[str], None] | None = None,
     **changes: Any,
@@ -141,8 +145,7 @@ def pvf(
 
     Args:
         network: In evaluation mode; left bit for bit as it was.
-        inputs: A tensor, a tuple of positional or a dictionary of keyword inputs; each
-            tensor has one row per input.
+        inputs: A tensor, a tuple or a dictionary of them; each has a row per input.
         labels: The right class of each input.
         settings: The campaign.
         out: Run folder, made or gone on with; a temporary one by default.
@@ -152,6 +155,8 @@ def pvf(
         tail: What is done with the network's output outside the graph.
         command: What made the run, for its manifest.
         verify: How many trials to run again naively, failing on any difference.
+        about: Of estimates: these inputs, or the population that they are from.
+        with_nonfinite: Whether SDC and non-finite outputs are one outcome.
         progress: Told how far the campaign is.
         notice: Told what a user should know.
         **changes: Fields of the settings, such as ``faults=2000``.
@@ -162,24 +167,37 @@ def pvf(
     References:
         PVF: arXiv 2405.01741, section 3.
     """
-    chosen = replace(settings or Settings(), **changes)
     check_count("verify", verify, 0)
+    check_about(about)
+    path = Path(out) if out else None
+    chosen = _resumed(replace(settings or Settings(), **changes), path)
+    given = _checked(network, inputs, labels, clusters)
+    name = name or type(network).__name__
+    case = Case(name, network, inputs, labels, classes, clusters, tail)
+    case = _deployed(case, given) if chosen.as_deployed else case
+    with untouched(case.network), kept_memory():
+        campaign, sound = _campaign(case, given, chosen, notice)
+        manifest = _manifest(campaign, sound, case, chosen, command)
+        _check_sources(about, manifest, clusters)
+        path = _run(campaign, manifest, path, clusters, progress)
+        verify_run(campaign, case.network, path, verify)
+    return open_measured(path, about=about, with_nonfinite=with_nonfinite)
+
+
+def _checked(
+    network: nn.Module, inputs: Any, labels: Tensor | None, clusters: Tensor | None
+) -> Inputs:
     given = as_inputs(inputs)
     check_network(network)
     check_inputs(given, labels)
     check_clusters(clusters, given)
-    name = name or type(network).__name__
-    case = Case(name, network, inputs, labels, classes, clusters, tail)
-    case = _deployed(case, given) if chosen.as_deployed else case
-    path = Path(out) if out else None
-    chosen = _resumed(chosen, path)
-    with untouched(case.network), kept_memory():
-        campaign, sound = _campaign(case, given, chosen, notice)
-        path = path or Path(tempfile.mkdtemp(prefix="stoic-"))
-        manifest = _manifest(campaign, sound, case, chosen, command)
-        _run(campaign, manifest, path, clusters, progress)
-        verify_run(campaign, case.network, path, verify)
-    return open_measured(path)
+    return given
+
+
+def _check_sources(about: About, manifest: Manifest, clusters: Tensor | None) -> None:
+    if about == "population":
+        unlike = manifest.data.inputs if clusters is None else len(clusters.unique())
+        check_population(manifest, unlike)
 
 
 def _deployed(case: Case, inputs: Inputs) -> Case:
@@ -191,15 +209,18 @@ def _deployed(case: Case, inputs: Inputs) -> Case:
 def _run(
     campaign: Campaign,
     manifest: Manifest,
-    path: Path,
+    path: Path | None,
     clusters: Tensor | None,
     progress: Progress | None,
-) -> None:
+) -> Path:
+    """Run a campaign into its folder, a temporary one by default."""
+    path = path or Path(tempfile.mkdtemp(prefix="stoic-"))
     ticker = _Ticker(campaign, progress)
     steps = recorded(campaign, manifest, path, clusters=clusters, tick=ticker.tick)
     with settled_objects(), closing(steps):
         for done in steps:
             ticker.set(done)
+    return path
 
 
 def _manifest(
@@ -347,20 +368,7 @@ def _plan(chosen: Settings, strata: tuple[tuple[str, FaultSpace], ...]) -> Plan:
         )
     if len(strata) == 1:
         return Uniform(chosen.faults)
-    return Stratified(_shares(sizes, chosen.faults))
-
-
-def _shares(sizes: dict[str, int], faults: int) -> dict[str, int]:
-    """Return equally many faults of each stratum; small ones leave theirs to others."""
-    if faults < len(sizes):
-        raise ValueError(
-            f"faults must be at least {len(sizes)}, one for each stratum, got {faults}"
-        )
-    shares: dict[str, int] = {}
-    for name in sorted(sizes, key=lambda name: sizes[name]):
-        left = faults - sum(shares.values())
-        shares[name] = min(left // (len(sizes) - len(shares)), sizes[name])
-    return {name: shares[name] for name in sizes}
+    return Stratified(equal_shares(sizes, chosen.faults))
 
 
 def _shard_size(seconds: float) -> int:

@@ -14,6 +14,8 @@ import typer
 
 from stoic.cli import parse
 from stoic.cli.options import (
+    About,
+    AboutOption,
     AsDeployed,
     AsJson,
     Batch,
@@ -46,13 +48,13 @@ from stoic.cli.options import (
     Threads,
     TimeLimit,
     Verify,
+    WithNonfinite,
 )
 from stoic.cli.output import aligned, chat, print_measured, progress
 
 if TYPE_CHECKING:
     from stoic.cases import Case
     from stoic.estimates.measured import Measured
-    from stoic.study import Progress, Settings
 
 __all__ = ["app", "main"]
 
@@ -120,38 +122,31 @@ def pvf(
     out: Out = None,
     fail_above: FailAbove = None,
     table: Tables = None,
+    about: AboutOption = About.inputs,
+    with_nonfinite: WithNonfinite = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure how likely a fault makes the network of CASE wrong."""
     from stoic.cases import load
 
+    # Every option by its name: too many to be handed on one by one.
+    words = dict(locals())
     with _one_line():
         parse.check_share("fail-above", fail_above)
         _use(threads)
         loaded = _on(load(case, inputs), device)
-        settings = _settings(
-            sites=sites,
-            exclude=exclude,
-            kinds=parse.kinds(kind),
-            bits=bits,
-            model=parse.model(fault_model),
-            several=parse.several(per_trial, rate),
-            scope=scope.value,
-            faults=None if exhaustive else faults,
-            strata=strata.value,
-            seed=seed,
-            criterion=criterion,
-            mode=mode.value,
-            batch=batch,
-            limit_s=time_limit,
-            captured=not slow_path,
-            as_deployed=as_deployed,
-            best=best,
-            memory=parse.bytes_of(memory),
-        )
-        tables = parse.table_names(table, settings, labelled=loaded.labels is not None)
+        settings = parse.settings(words)
+        tables = parse.table_names(table, settings, loaded, about.value)
         with progress() as told, _stopping(out):
-            measured = _measure(loaded, settings, out, verify, told)
+            measured = _measure(
+                loaded,
+                settings=settings,
+                out=out,
+                verify=verify,
+                about=about.value,
+                with_nonfinite=with_nonfinite,
+                progress=told,
+            )
     _finish(measured, fail_above, tables, as_json=as_json)
 
 
@@ -160,15 +155,17 @@ def report(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     out: Annotated[Path | None, typer.Option(help="Where the page goes.")] = None,
     table: Tables = None,
+    about: AboutOption = About.inputs,
+    with_nonfinite: WithNonfinite = False,
     as_json: AsJson = False,
 ) -> None:
     """Print the tables of a run and write its report again."""
     from stoic.estimates.measured import open_measured
 
     with _one_line():
-        measured = open_measured(run)
+        measured = open_measured(run, about=about.value, with_nonfinite=with_nonfinite)
         print_measured(measured, parse.split(table), as_json=as_json)
-        chat(f"report: {_report(run, out)}")
+        chat(f"report: {_report(measured, out)}")
 
 
 @app.command()
@@ -287,23 +284,11 @@ def _finish(
     """Print the answers, write the report, and exit with what the limit says."""
     with _one_line():
         print_measured(measured, tables, as_json=as_json)
-        chat(f"report: {_report(measured.path)}")
+        chat(f"report: {_report(measured)}")
     raise typer.Exit(_verdict(measured, limit))
 
 
-def _settings(**chosen: Any) -> Settings:
-    from stoic.study import Settings
-
-    return Settings(**chosen)
-
-
-def _measure(
-    case: Case,
-    settings: Settings,
-    out: Path | None,
-    verify: int,
-    progress: Progress | None,
-) -> Measured:
+def _measure(case: Case, **given: Any) -> Measured:
     from stoic.campaign.running import EngineError
     from stoic.campaign.verify import VerifyError
     from stoic.study import pvf
@@ -313,25 +298,27 @@ def _measure(
             case.network,
             case.inputs,
             case.labels,
-            settings=settings,
-            out=out,
             name=case.name,
             classes=case.classes,
             clusters=case.clusters,
             tail=case.tail,
             command=["stoic", *sys.argv[1:]],
-            verify=verify,
-            progress=progress,
             notice=chat,
+            **given,
         )
     except (VerifyError, EngineError) as error:
         _stop(error, BROKEN)
 
 
-def _report(run: Path, out: Path | None = None) -> Path:
+def _report(measured: Measured, out: Path | None = None) -> Path:
     from stoic.report import write_report
 
-    return write_report(run, out)
+    return write_report(
+        measured.path,
+        out,
+        about=measured.about,
+        with_nonfinite=measured.with_nonfinite,
+    )
 
 
 def _verdict(measured: Measured, limit: float | None) -> int:

@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 __all__ = [
+    "About",
+    "AboutOption",
     "AsDeployed",
     "AsJson",
     "Batch",
@@ -41,6 +43,7 @@ __all__ = [
     "Threads",
     "TimeLimit",
     "Verify",
+    "WithNonfinite",
 ]
 
 
@@ -66,6 +69,13 @@ class Scope(StrEnum):
 
     input = "input"
     batch = "batch"
+
+
+class About(StrEnum):
+    """What estimates are about."""
+
+    inputs = "inputs"
+    population = "population"
 
 
 CaseName = Annotated[str, typer.Argument(help="A built-in case or module:function.")]
@@ -146,5 +156,16 @@ Tables = Annotated[
         help="Print this table, again for more: network, kind, component, site, worst, "
         "channel, bit, role, stratum, input, class, outcomes, changed.",
     ),
+]
+AboutOption = Annotated[
+    About,
+    typer.Option(
+        help="Estimate for these inputs, or for the population they are drawn from "
+        "(30 or more of them)."
+    ),
+]
+WithNonfinite = Annotated[
+    bool,
+    typer.Option("--with-nonfinite", help="Count SDC and non-finite as one outcome."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from stoic.cases import Case
     from stoic.study import Settings
 
-__all__ = [
-    "bytes_of",
-    "check_share",
-    "kinds",
-    "model",
-    "several",
-    "split",
-    "table_names",
-]
+__all__ = ["check_share", "settings", "split", "table_names"]
 
 
 def check_share(name: str, value: float | None) -> None:
@@ -25,7 +18,7 @@ def check_share(name: str, value: float | None) -> None:
         raise ValueError(f"{name} must be in 0..1, got {value:g}")
 
 
-def bytes_of(text: str | None) -> int | None:
+def _bytes_of(text: str | None) -> int | None:
     """Return the number of bytes that a text such as ``500M`` names."""
     if text is None:
         return None
@@ -39,32 +32,58 @@ def bytes_of(text: str | None) -> int | None:
         ) from None
 
 
-def kinds(text: str) -> tuple[Any, ...]:
+def _kinds(text: str) -> tuple[Any, ...]:
     """Return the kinds of sites in a comma-separated text."""
     known = ("parameter", "buffer", "activation", "input")
-    kinds = tuple(part.strip() for part in text.split(","))
-    for kind in kinds:
+    found = tuple(part.strip() for part in text.split(","))
+    for kind in found:
         if kind not in known:
             raise ValueError(f"kind must be one of {', '.join(known)}, got {kind!r}")
-    return kinds
+    return found
 
 
-def model(text: str) -> Any:
+def _model(text: str) -> Any:
     """Return the fault model that a text names."""
     from stoic.faults.models import named_model
 
     return named_model(text)
 
 
-def several(count: int | None, rate: float | None) -> Any:
+def _several(count: int | None, rate: float | None) -> Any:
     """Return how many faults strike together, if more than one may."""
     from stoic.campaign.campaign import Several
 
     return None if count is None and rate is None else Several(count, rate)
 
 
+def settings(words: Mapping[str, Any]) -> Settings:
+    """Return the settings that the options of the command ask for, by their names."""
+    from stoic.study import Settings
+
+    return Settings(
+        sites=words["sites"],
+        exclude=words["exclude"],
+        kinds=_kinds(words["kind"]),
+        bits=words["bits"],
+        model=_model(words["fault_model"]),
+        several=_several(words["per_trial"], words["rate"]),
+        scope=words["scope"].value,
+        faults=None if words["exhaustive"] else words["faults"],
+        strata=words["strata"].value,
+        seed=words["seed"],
+        criterion=words["criterion"],
+        mode=words["mode"].value,
+        batch=words["batch"],
+        limit_s=words["time_limit"],
+        captured=not words["slow_path"],
+        as_deployed=words["as_deployed"],
+        best=words["best"],
+        memory=_bytes_of(words["memory"]),
+    )
+
+
 def table_names(
-    chosen: Sequence[str] | None, settings: Settings, *, labelled: bool
+    chosen: Sequence[str] | None, settings: Settings, case: Case, about: Any
 ) -> list[str]:
     """Return the names of tables; they are checked before the campaign runs.
 
@@ -74,9 +93,10 @@ def table_names(
     from stoic.estimates import check_table
 
     model = {**settings.model.as_record(), "several": settings.several}
+    labelled = case.labels is not None
     names = split(chosen)
     for name in names:
-        check_table(name, model=model, labelled=labelled)
+        check_table(name, model=model, labelled=labelled, about=about)
     return names
 
 

@@ -28,29 +28,33 @@ from stoic.records import Manifest
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-__all__ = ["FEWEST", "Clusters", "read_clusters"]
+__all__ = ["FEWEST", "Clusters", "check_population", "read_clusters"]
 
 FEWEST = 30
 
 
 @dataclass(frozen=True)
 class Clusters:
-    """Which share of its inputs every trial failed, by cluster of inputs.
+    """Which share of its inputs counts in every trial, by cluster of inputs.
+
+    What counts are failures, or the inputs with one outcome.
 
     Args:
         weight: Share of the inputs that each cluster has.
         own: Cluster of the only input that a trial exposed; -1 where it exposed all.
-        crashed: Trials that failed all that they exposed.
+        full: Trials of which all inputs that they exposed count.
         unknown: Trials of which the outcome is unknown.
-        row: Index of the trial, for every trial and cluster with failures.
+        row: Index of the trial, for every trial and cluster with inputs that count,
+            or that do not in a full trial.
         column: Index of the cluster.
-        share: Of the exposed inputs, those of the cluster that failed.
+        share: Of the exposed inputs, those of the cluster that count; in a full trial,
+            those that do not, below 0.
         again: Whether a fault may have been drawn again.
     """
 
     weight: Floats
     own: Integers
-    crashed: Bools
+    full: Bools
     unknown: Bools
     row: Integers
     column: Integers
@@ -58,11 +62,7 @@ class Clusters:
     again: bool = False
 
     def __post_init__(self) -> None:
-        if len(self.weight) < FEWEST:
-            raise ValueError(
-                f"inputs must be of at least {FEWEST} clusters to speak for a "
-                f"population, got {len(self.weight)}; speak about these inputs only"
-            )
+        _check_many(len(self.weight))
 
     def estimator(self, confidence: float) -> Callable[..., Estimate]:
         """Return a function that estimates the mean of some trials.
@@ -73,13 +73,13 @@ class Clusters:
 
         def estimate(rows: Integers, faults: Counter[int]) -> Estimate:
             drawn = 0.0 if self.again else len(rows) / faults.total()
-            full = self.crashed | self.unknown
-            low, below = self._mean(rows, self.crashed, drawn, confidence)
-            high, above = self._mean(rows, full, drawn, confidence)
+            most = self.full | self.unknown
+            low, below = self._mean(rows, self.full, drawn, confidence)
+            high, above = self._mean(rows, most, drawn, confidence)
             known = rows[~self.unknown[rows]]
             value = 0.5
             if known.size:
-                value, _ = self._mean(known, self.crashed, drawn, confidence)
+                value, _ = self._mean(known, self.full, drawn, confidence)
             return Estimate(
                 value=value,
                 low=max(0.0, min(low - below, value)),
@@ -105,7 +105,7 @@ class Clusters:
         reached, reached_full = self._reached(chosen), self._reached(full)
         by_trial = np.bincount(row, share, len(self.own)) + full
         by_cluster = np.bincount(column, share, many) + reached_full
-        mean = float(by_trial.sum()) / n
+        mean = min(max(float(by_trial.sum()) / n, 0.0), 1.0)
         if not 1e-12 < mean < 1 - 1e-12:
             # Fault 1 with cluster 1, 2 with 2, ...: so many pairs are independent.
             pairs = min(n, many)
@@ -137,34 +137,70 @@ class Clusters:
         """The sum over trials and clusters of the squared deviations."""
         weight = np.where(self.own[row] >= 0, 1.0, self.weight[column])
         square = np.where(self.own >= 0, 1.0, float((self.weight**2).sum()))
-        failed = float((share**2 - 2 * mean * share * weight).sum())
-        crashed = float(square[full].sum()) * (1 - 2 * mean)
-        return failed + crashed + mean**2 * float(square[chosen].sum())
+        counted = float((share**2 + 2 * (full[row] - mean) * share * weight).sum())
+        whole = float(square[full].sum()) * (1 - 2 * mean)
+        return counted + whole + mean**2 * float(square[chosen].sum())
+
+
+def check_population(manifest: Manifest, clusters: int) -> None:
+    """Refuse a campaign that cannot speak for a population, before or after it ran.
+
+    Raises:
+        ValueError: Too few clusters, or strata.
+    """
+    _check_many(clusters)
+    if stratified(manifest):
+        raise ValueError(
+            "a population must be judged by uniform or by all trials, "
+            f"got strata, {len(manifest.strata)} of them; "
+            "speak about these inputs only"
+        )
+
+
+def _check_many(clusters: int) -> None:
+    if clusters < FEWEST:
+        raise ValueError(
+            f"inputs must be of at least {FEWEST} clusters to speak for a "
+            f"population, got {clusters}; speak about these inputs only"
+        )
 
 
 def read_clusters(
-    connection: DuckDBPyConnection, manifest: Manifest, facts: Facts, failed: str
+    connection: DuckDBPyConnection,
+    manifest: Manifest,
+    facts: Facts,
+    counted: str,
+    full: Bools,
 ) -> Clusters:
-    """Return the failures of a run by cluster.
+    """Return what counts in the trials of a run, by cluster.
+
+    Args:
+        connection: To the run.
+        manifest: Of the run.
+        facts: About its trials.
+        counted: SQL of how much an outcome ``o`` counts, beside its golden ``g`` and
+            its trial ``t``: 1 or 0; in a full trial 0 or -1.
+        full: Trials of which all exposed inputs count but for that.
 
     Raises:
         ValueError: Too few clusters, or trials that are no uniform sample.
     """
-    partial = len(facts.trial) < manifest.space.size
-    if stratified(manifest) or (manifest.plan["name"] == "exhaustive" and partial):
-        raise ValueError(
-            "a population must be judged by uniform or by all trials, "
-            f"got part of a plan {manifest.plan['name']}; speak about these inputs only"
-        )
     golden = connection.execute(
         "SELECT cluster, count(*) AS inputs FROM golden GROUP BY 1 ORDER BY 1"
     ).fetchnumpy()
+    check_population(manifest, len(golden["cluster"]))
+    if manifest.plan["name"] == "exhaustive" and len(facts.trial) < manifest.space.size:
+        raise ValueError(
+            "a population must be judged by uniform or by all trials, got the first "
+            f"{len(facts.trial):,} of an exhaustive plan; go on with it, or speak "
+            "about these inputs only"
+        )
     counts = connection.execute(
         f"""
-        SELECT trial, cluster, count(*) AS failed
+        SELECT trial, cluster, sum({counted}) AS counted
         FROM outcomes o JOIN golden g USING (input)
         JOIN trials t USING (trial)
-        WHERE {failed} AND t.status = 'done' GROUP BY trial, cluster
+        WHERE t.status = 'done' GROUP BY trial, cluster HAVING counted <> 0
         """
     ).fetchnumpy()
     targets = connection.execute(
@@ -182,10 +218,10 @@ def read_clusters(
     return Clusters(
         weight=golden["inputs"] / golden["inputs"].sum(),
         own=own,
-        crashed=facts.crashed,
+        full=full,
         unknown=facts.unknown,
         row=row,
         column=np.searchsorted(golden["cluster"], counts["cluster"]),
-        share=counts["failed"] / facts.exposed[row],
+        share=counts["counted"].astype(float) / facts.exposed[row],
         again=bool(manifest.plan.get("replacement")),
     )

@@ -10,9 +10,8 @@ from typing import Any
 from stoic.estimates.changed import changed_share
 from stoic.estimates.estimate import Estimate, Verdict, verdict
 from stoic.estimates.named import has_table, table
-from stoic.estimates.outcomes import outcome_shares
 from stoic.estimates.summary import summary
-from stoic.estimates.tables import Row, pvf, worst_sites
+from stoic.estimates.tables import About, Row, check_about, pvf, worst_sites
 from stoic.records import Run, open_run
 
 __all__ = ["Measured", "open_measured"]
@@ -24,9 +23,17 @@ class Measured:
 
     Args:
         run: The run folder.
+        about: ``inputs``: these inputs are fixed, intervals cover the drawing of
+            faults. ``population``: the inputs are a sample, too.
+        with_nonfinite: Whether SDC and non-finite outputs are one outcome.
     """
 
     run: Run
+    about: About = "inputs"
+    with_nonfinite: bool = False
+
+    def __post_init__(self) -> None:
+        check_about(self.about)
 
     @property
     def path(self) -> Path:
@@ -36,7 +43,7 @@ class Measured:
     @property
     def pvf(self) -> Estimate:
         """The probability that a fault of the space fails an input."""
-        return pvf(self.run)[0].estimate
+        return pvf(self.run, about=self.about)[0].estimate
 
     @property
     def summary(self) -> str:
@@ -45,7 +52,7 @@ class Measured:
 
     def outcomes(self) -> tuple[Row, ...]:
         """Return the share of every outcome."""
-        return outcome_shares(self.run)
+        return self.table("outcomes")
 
     def changed(self) -> tuple[Row, ...]:
         """Return the share of faults that change their word, where some may not."""
@@ -53,7 +60,8 @@ class Measured:
 
     def verdict(self, limit: float) -> Verdict:
         """Say whether the vulnerability is shown to be below or above a limit."""
-        return verdict(pvf(self.run, confidence=0.90)[0].estimate, limit)
+        (row,) = pvf(self.run, about=self.about, confidence=0.90)
+        return verdict(row.estimate, limit)
 
     def table(self, name: str) -> tuple[Row, ...]:
         """Return a table: one row per site, bit, outcome, input or what it is by.
@@ -64,11 +72,13 @@ class Measured:
         Raises:
             ValueError: There is no such table, or not for this run.
         """
-        return table(self.run, name)
+        return table(
+            self.run, name, about=self.about, with_nonfinite=self.with_nonfinite
+        )
 
     def has(self, name: str) -> bool:
         """Say whether there is a table of this name."""
-        return has_table(self.run, name)
+        return has_table(self.run, name, self.about)
 
     def as_record(self, tables: Sequence[str] = ()) -> dict[str, Any]:
         """Return the answers as plain data, for machines.
@@ -89,16 +99,24 @@ class Measured:
 
     def worst(self, n: int = 10) -> tuple[Row, ...]:
         """Return the sites with the highest estimates."""
-        return worst_sites(self.run, n)
+        return worst_sites(self.run, n, about=self.about)
 
 
-def open_measured(path: Path | str) -> Measured:
+def open_measured(
+    path: Path | str, *, about: About = "inputs", with_nonfinite: bool = False
+) -> Measured:
     """Return the answers in a run folder.
+
+    Args:
+        path: The run folder.
+        about: As for `Measured`.
+        with_nonfinite: As for `Measured`.
 
     Raises:
         RunError: It is no run folder, or it is damaged.
+        ValueError: There is nothing else that estimates are about.
     """
-    return Measured(open_run(path))
+    return Measured(open_run(path), about, with_nonfinite)
 
 
 _USUAL = ("outcomes", "changed", "component", "site", "bit", "role")

@@ -7,8 +7,9 @@ from difflib import get_close_matches
 from typing import Any
 
 from stoic.estimates.changed import MAY_KEEP, changed_share
-from stoic.estimates.outcomes import outcome_shares, per_class, per_input
-from stoic.estimates.tables import Row, pvf, worst_sites
+from stoic.estimates.outcomes import outcome_shares
+from stoic.estimates.parts import per_class, per_input
+from stoic.estimates.tables import About, Row, pvf, worst_sites
 from stoic.records import Run
 
 __all__ = ["TABLES", "check_table", "has_table", "table"]
@@ -33,13 +34,20 @@ _PLACES = ("kind", "component", "site", "worst", "channel", "bit", "role")
 _SINGLE_BIT = ("flip", "stuck-at")
 
 
-def check_table(name: str, *, model: Mapping[str, Any], labelled: bool) -> None:
+def check_table(
+    name: str,
+    *,
+    model: Mapping[str, Any],
+    labelled: bool,
+    about: About = "inputs",
+) -> None:
     """Refuse a table that a campaign does not give, before or after it has run.
 
     Args:
         name: Of the table.
         model: Fault model as manifests record it.
         labelled: Whether the inputs have labels.
+        about: What the estimates are about.
 
     Raises:
         ValueError: There is no such table, or not for this campaign.
@@ -60,6 +68,11 @@ def check_table(name: str, *, model: Mapping[str, Any], labelled: bool) -> None:
             f"table {name} must have faults of one bit each, got fault model "
             f"{model.get('name')}; ask for site or component"
         )
+    if name in ("input", "class") and about == "population":
+        raise ValueError(
+            f"table {name} must be about these inputs, got about population; "
+            "ask for it without"
+        )
     if name == "class" and not labelled:
         raise ValueError("table class must have inputs with labels, got none")
     if name == "changed" and model.get("name") not in MAY_KEEP:
@@ -69,40 +82,44 @@ def check_table(name: str, *, model: Mapping[str, Any], labelled: bool) -> None:
         )
 
 
-def has_table(run: Run, name: str) -> bool:
+def has_table(run: Run, name: str, about: About = "inputs") -> bool:
     """Say whether a run has a table of this name."""
     try:
-        _check(run, name)
+        _check(run, name, about)
     except ValueError:
         return False
     return True
 
 
-def table(run: Run, name: str) -> tuple[Row, ...]:
+def table(
+    run: Run, name: str, *, about: About = "inputs", with_nonfinite: bool = False
+) -> tuple[Row, ...]:
     """Return a table of a run.
 
     Args:
         run: That was measured.
         name: One of `TABLES`.
+        about: As for `stoic.estimates.pvf`.
+        with_nonfinite: As for `stoic.estimates.outcome_shares`.
 
     Raises:
         ValueError: There is no such table, or not for this run.
     """
-    _check(run, name)
+    _check(run, name, about)
     match name:
         case "outcomes":
-            return outcome_shares(run)
+            return outcome_shares(run, about=about, with_nonfinite=with_nonfinite)
         case "changed":
             return changed_share(run)
         case "worst":
-            return worst_sites(run)
+            return worst_sites(run, about=about)
         case "input":
             return per_input(run)
         case "class":
             return per_class(run)
-    return pvf(run, name)  # type: ignore[arg-type]
+    return pvf(run, name, about=about)  # type: ignore[arg-type]
 
 
-def _check(run: Run, name: str) -> None:
+def _check(run: Run, name: str, about: About) -> None:
     space, data = run.manifest.space, run.manifest.data
-    check_table(name, model=space.fault_model, labelled=data.labelled)
+    check_table(name, model=space.fault_model, labelled=data.labelled, about=about)

@@ -1,25 +1,28 @@
-"""Tables of a whole run: shares of outcomes, and vulnerability by input and class."""
+"""Outcomes: what became of the inputs that a fault could reach, as shares of them."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from stoic.estimates.clusters import read_clusters
 from stoic.estimates.draws import samples_of
-from stoic.estimates.facts import Facts, Integers, read_facts
+from stoic.estimates.estimate import Estimate
+from stoic.estimates.facts import Bools, Facts, read_facts
 from stoic.estimates.mean import estimate_mean
-from stoic.estimates.population import cells, group_sizes, stratified
+from stoic.estimates.population import group_sizes
 from stoic.estimates.sample import Floats
-from stoic.estimates.tables import Row
+from stoic.estimates.tables import About, Row, check_about
 from stoic.records import Manifest, Run
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-__all__ = ["OUTCOMES", "outcome_shares", "per_class", "per_input"]
+__all__ = ["OUTCOMES", "outcome_shares"]
 
 # How people write them.
 OUTCOMES = {
@@ -28,17 +31,27 @@ OUTCOMES = {
     "harmless": "harmless",
     "sdc": "SDC",
     "nonfinite": "non-finite",
+    "sdc_or_nonfinite": "SDC or non-finite",
     "crash": "crash",
     "unknown": "unknown",
 }
 
+_TOGETHER = "sdc_or_nonfinite"
+_APART = ("sdc", "nonfinite")
 _OUTCOME = """
     CASE WHEN nonfinite > 0 THEN 'nonfinite' WHEN failed THEN 'sdc'
         WHEN differs IS NULL THEN 'harmless' WHEN differs THEN 'benign' END
 """
+_Estimator: TypeAlias = Callable[[str], Estimate]
 
 
-def outcome_shares(run: Run, *, confidence: float = 0.95) -> tuple[Row, ...]:
+def outcome_shares(
+    run: Run,
+    *,
+    about: About = "inputs",
+    with_nonfinite: bool = False,
+    confidence: float = 0.95,
+) -> tuple[Row, ...]:
     """Estimate the share of every outcome, averaged over all faults.
 
     An input has one outcome per trial: ``crash`` and ``unknown`` are those of the
@@ -46,51 +59,60 @@ def outcome_shares(run: Run, *, confidence: float = 0.95) -> tuple[Row, ...]:
     (masked or benign; only fast mode does not tell them apart), ``benign`` and
     ``masked``. An unknown trial may hide any other outcome, and widens all of their
     intervals.
-    """
-    with run.connection() as connection:
-        facts = read_facts(connection, "o.failed")
-        shares = _shares(connection, facts)
-    faults = group_sizes(run.manifest, ["network"])[(run.manifest.network.name,)]
-    return tuple(
-        Row(
-            key=(outcome,),
-            estimate=estimate_mean(
-                samples_of(
-                    run.manifest,
-                    faults,
-                    facts.stratum,
-                    share,
-                    np.where(facts.unknown, 1.0, share),
-                    coins=outcome in ("crash", "unknown"),
-                ),
-                confidence=confidence,
-                about=f"these {run.manifest.data.inputs:,} inputs",
-            ),
-            faults=faults.total(),
-            trials=len(facts.trial),
-        )
-        for outcome, share in shares.items()
-        if outcome != "harmless" or run.manifest.mode == "fast"
-    )
 
-
-def per_input(run: Run, *, confidence: float = 0.95) -> tuple[Row, ...]:
-    """Estimate for every input the probability that a fault fails it."""
-    return _by_part(run, np.arange(run.manifest.data.inputs), confidence)
-
-
-def per_class(run: Run, *, confidence: float = 0.95) -> tuple[Row, ...]:
-    """Estimate for every class the probability that a fault fails an input of it.
+    Args:
+        run: That was measured.
+        about: As for `stoic.estimates.pvf`.
+        with_nonfinite: Whether ``sdc`` and ``nonfinite`` are one outcome,
+            ``sdc_or_nonfinite``, instead of two.
+        confidence: Of the intervals.
 
     Raises:
-        ValueError: The inputs have no labels.
+        ValueError: The run has no trials, or cannot speak for a population.
     """
-    if not run.manifest.data.labelled:
-        raise ValueError("inputs must have labels for a table by class, got none")
+    check_about(about)
+    manifest = run.manifest
+    faults = group_sizes(manifest, ["network"])[(manifest.network.name,)]
     with run.connection() as connection:
-        golden = connection.execute("SELECT label FROM golden ORDER BY input")
-        labels = golden.fetchnumpy()["label"]
-    return _by_part(run, labels, confidence)
+        facts = read_facts(connection, "o.failed")
+        if about == "inputs":
+            shares = _shares(connection, facts)
+            estimate = _over_these_inputs(manifest, facts, faults, shares, confidence)
+        else:
+            estimate = _over_inputs_like_these(
+                connection, manifest, facts, faults, confidence
+            )
+        return tuple(
+            Row((outcome,), estimate(outcome), faults.total(), len(facts.trial))
+            for outcome in _shown(manifest, with_nonfinite)
+        )
+
+
+def _shown(manifest: Manifest, with_nonfinite: bool) -> list[str]:
+    hidden = {*(_APART if with_nonfinite else [_TOGETHER])}
+    if manifest.mode != "fast":
+        hidden.add("harmless")
+    return [outcome for outcome in OUTCOMES if outcome not in hidden]
+
+
+def _over_these_inputs(
+    manifest: Manifest,
+    facts: Facts,
+    faults: Counter[int],
+    shares: dict[str, Floats],
+    confidence: float,
+) -> _Estimator:
+    def estimate(outcome: str) -> Estimate:
+        share = shares[outcome]
+        high = np.where(facts.unknown, 1.0, share)
+        coins = outcome in ("crash", "unknown")
+        return estimate_mean(
+            samples_of(manifest, faults, facts.stratum, share, high, coins=coins),
+            confidence=confidence,
+            about=f"these {manifest.data.inputs:,} inputs",
+        )
+
+    return estimate
 
 
 def _shares(connection: DuckDBPyConnection, facts: Facts) -> dict[str, Floats]:
@@ -106,112 +128,60 @@ def _shares(connection: DuckDBPyConnection, facts: Facts) -> dict[str, Floats]:
     share = found["inputs"] / facts.exposed[row]
     names = np.asarray(found["outcome"])
     shares = {"crash": facts.crashed.astype(float), "unknown": facts.unknown * 1.0}
-    for outcome in ("benign", "harmless", "sdc", "nonfinite"):
+    for outcome in ("benign", "harmless", *_APART):
         same = names == outcome
         shares[outcome] = np.bincount(row[same], share[same], len(facts.trial))
     rest = np.clip(1 - sum(shares.values(), np.zeros(len(facts.trial))), 0.0, 1.0)
     shares["masked"] = np.where(facts.exact, rest, 0.0)
     shares["harmless"] = shares["harmless"] + np.where(facts.exact, 0.0, rest)
-    return {outcome: shares[outcome] for outcome in OUTCOMES}
+    # Rounding may bring a sum of shares above 1.
+    shares[_TOGETHER] = np.minimum(sum(shares[name] for name in _APART), 1.0)
+    return shares
 
 
-@dataclass(frozen=True)
-class _Parts:
-    """The inputs in parts, and what each trial failed of them.
+def _over_inputs_like_these(
+    connection: DuckDBPyConnection,
+    manifest: Manifest,
+    facts: Facts,
+    faults: Counter[int],
+    confidence: float,
+) -> _Estimator:
+    rows = np.arange(len(facts.trial))
 
-    Args:
-        inputs: Number of inputs of each part.
-        own: Part of the only input that a trial exposed; -1 where it exposed all.
-        row: Index of the trial, for every trial and part with failures.
-        part: Index of the part.
-        failed: Inputs of it that failed.
-    """
-
-    inputs: Integers
-    own: Integers
-    row: Integers
-    part: Integers
-    failed: Integers
-
-
-def _by_part(run: Run, part_of: Integers, confidence: float) -> tuple[Row, ...]:
-    """Estimate the vulnerability of every part of the inputs.
-
-    Trials whose fault reached a part are a uniform sample of the faults that do.
-    """
-    names, part_of = np.unique(part_of, return_inverse=True)
-    with run.connection() as connection:
-        facts = read_facts(connection, "o.failed")
-        parts = _read_parts(connection, facts, part_of)
-    rows = []
-    for index, name in enumerate(names):
-        reached = np.flatnonzero((parts.own < 0) | (parts.own == index))
-        if not reached.size:
-            continue
-        faults = _reaching(run.manifest, int(parts.inputs[index]))
-        low, high = _failed_share(facts, parts, index, reached)
-        coins = bool(parts.inputs[index] == 1 or (parts.own >= 0).all())
-        stratum = facts.stratum[reached]
-        estimate = estimate_mean(
-            samples_of(run.manifest, faults, stratum, low, high, coins=coins),
-            confidence=confidence,
-            about=_about(run.manifest, int(parts.inputs[index])),
+    def estimate(outcome: str) -> Estimate:
+        clusters = read_clusters(
+            connection, manifest, facts, _counted(outcome), _full(facts, outcome)
         )
-        rows.append(Row((int(name),), estimate, faults.total(), len(reached)))
-    return tuple(rows)
+        if outcome == "unknown":
+            clusters = dataclasses.replace(
+                clusters, unknown=np.zeros(len(rows), np.bool_)
+            )
+        return clusters.estimator(confidence)(rows, faults)
+
+    return estimate
 
 
-def _read_parts(
-    connection: DuckDBPyConnection, facts: Facts, part_of: Integers
-) -> _Parts:
-    connection.register("given", {"input": np.arange(len(part_of)), "part": part_of})
-    failed = connection.execute(
+def _counted(outcome: str) -> str:
+    """SQL of how much a row counts; see `read_clusters`."""
+    # What has no row is masked; in a trial that is not exact, harmless.
+    if outcome == "masked":
+        return f"CASE WHEN t.exact AND {_OUTCOME} IS NOT NULL THEN -1 ELSE 0 END"
+    if outcome == "harmless":
+        return f"""
+            CASE WHEN t.exact THEN coalesce({_OUTCOME} = 'harmless', FALSE)::INT
+                WHEN {_OUTCOME} <> 'harmless' THEN -1 ELSE 0 END
         """
-        SELECT trial, part, count(*) AS failed
-        FROM outcomes JOIN given USING (input) JOIN trials USING (trial)
-        WHERE failed AND status = 'done' GROUP BY trial, part ORDER BY part, trial
-        """
-    ).fetchnumpy()
-    targets = connection.execute(
-        """
-        SELECT trial, any_value(part) AS part FROM trials JOIN faults USING (trial)
-        JOIN given USING (input) WHERE exposed = 1 GROUP BY trial
-        """
-    ).fetchnumpy()
-    own = np.full(len(facts.trial), -1)
-    own[np.searchsorted(facts.trial, targets["trial"])] = targets["part"]
-    return _Parts(
-        inputs=np.bincount(part_of),
-        own=own,
-        row=np.searchsorted(facts.trial, failed["trial"]),
-        part=failed["part"],
-        failed=failed["failed"],
-    )
+    names = _APART if outcome == _TOGETHER else (outcome,)
+    listed = ", ".join(f"'{name}'" for name in names)
+    return f"coalesce({_OUTCOME} IN ({listed}), FALSE)::INT"
 
 
-def _failed_share(
-    facts: Facts, parts: _Parts, index: int, reached: Integers
-) -> tuple[Floats, Floats]:
-    """The share of the part's reached inputs that failed, at least and at most."""
-    first, last = np.searchsorted(parts.part, [index, index + 1])
-    failed = np.zeros(len(facts.trial))
-    failed[parts.row[first:last]] = parts.failed[first:last]
-    share = failed / np.where(parts.own < 0, parts.inputs[index], 1)
-    low = np.where(facts.crashed, 1.0, share)[reached]
-    return low, np.where(facts.unknown[reached], 1.0, low)
-
-
-def _reaching(manifest: Manifest, inputs: int) -> Counter[int]:
-    """The number of faults that reach some of the inputs, by stratum."""
-    sites = manifest.space.sites
-    if not any(site.inputs for site in sites):
-        return group_sizes(manifest, ["network"])[(manifest.network.name,)]
-    faults: Counter[int] = Counter()
-    for cell in cells(manifest, by_bit=False, by_stratum=stratified(manifest)):
-        of = cell.site.inputs
-        faults[cell.stratum] += cell.faults * inputs // of if of else cell.faults
-    return faults
-
-
-def _about(manifest: Manifest, inputs: int) -> str:
-    return f"{inputs:,} of these {manifest.data.inputs:,} inputs"
+def _full(facts: Facts, outcome: str) -> Bools:
+    """The trials of which all inputs have an outcome, but for rows that say other."""
+    done = ~facts.crashed & ~facts.unknown
+    return {
+        "masked": done & facts.exact,
+        "harmless": done & ~facts.exact,
+        "crash": facts.crashed,
+        "unknown": facts.unknown,
+    }.get(outcome, np.zeros(len(done), np.bool_))

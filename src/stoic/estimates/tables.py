@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from stoic.estimates.clusters import read_clusters
 from stoic.estimates.draws import samples_of
@@ -16,7 +16,7 @@ from stoic.estimates.mean import Interval, estimate_mean
 from stoic.estimates.population import By, Key, coarse, group_sizes
 from stoic.records import Manifest, Run
 
-__all__ = ["About", "Row", "pvf", "worst_sites"]
+__all__ = ["About", "Row", "check_about", "pvf", "worst_sites"]
 
 About: TypeAlias = Literal["inputs", "population"]
 _Estimator: TypeAlias = Callable[[Integers, Counter[int]], Estimate]
@@ -72,6 +72,7 @@ def pvf(
         ValueError: The run has no trials, the facts do not allow the criterion, or the
             trials do not allow the grouping.
     """
+    check_about(about)
     manifest, names = run.manifest, _names(by)
     failed = judged(manifest, criterion)
     with run.connection() as connection:
@@ -80,7 +81,9 @@ def pvf(
         if about == "inputs":
             estimate = _over_these_inputs(manifest, facts, confidence, interval)
         else:
-            clusters = read_clusters(connection, manifest, facts, failed)
+            counted = f"({failed})::INT"
+            full = facts.crashed
+            clusters = read_clusters(connection, manifest, facts, counted, full)
             estimate = clusters.estimator(confidence)
     sizes = group_sizes(manifest, names)
     rows = []
@@ -98,12 +101,24 @@ def pvf(
     return tuple(rows)
 
 
-def worst_sites(run: Run, n: int = 10, *, confidence: float = 0.95) -> tuple[Row, ...]:
+def check_about(about: str) -> None:
+    """Refuse what an estimate cannot be about.
+
+    Raises:
+        ValueError: It is neither these inputs nor their population.
+    """
+    if about not in get_args(About):
+        raise ValueError(f"about must be {' or '.join(get_args(About))}, got {about!r}")
+
+
+def worst_sites(
+    run: Run, n: int = 10, *, about: About = "inputs", confidence: float = 0.95
+) -> tuple[Row, ...]:
     """Return the sites with the highest estimates, the highest first.
 
     The order is that of the estimates; intervals that overlap leave it open.
     """
-    rows = pvf(run, "site", confidence=confidence)
+    rows = pvf(run, "site", about=about, confidence=confidence)
     return tuple(sorted(rows, key=lambda row: -row.estimate.value)[:n])
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from statistics import median
 
-from stoic.estimates import Row
-from stoic.records import Run, bit_role
+from stoic.estimates import About, By, Row
+from stoic.records import Run, SiteRecord, bit_role
 from stoic.report.layers import Layers, rows_by
 from stoic.report.plots import Plot, level, plot
 from stoic.report.text import span
@@ -100,17 +100,23 @@ class Format:
         return tuple(b for b in self.bits if b % step == 0 or b == self.bits[0])
 
 
-def formats(run: Run, layers: Layers) -> tuple[Format, ...]:
+def formats(run: Run, layers: Layers, about: About = "inputs") -> tuple[Format, ...]:
     """Return the tables by bit of every number format that has trials.
 
     Raises:
         ValueError: The trials have no single bit.
     """
-    by_bit = _grouped(rows_by(run, lambda site: site.dtype, "bit"))
-    by_role = _grouped(rows_by(run, lambda site: site.dtype, "role"))
+
+    def by_dtype(part: By) -> dict[str, list[Row]]:
+        return _grouped(rows_by(run, lambda site: site.dtype, part, about=about))
+
+    by_bit, by_role = by_dtype("bit"), by_dtype("role")
     by_cell: dict[str, dict[tuple[str, int], Row]] = defaultdict(dict)
-    for key, row in rows_by(run, lambda site: (site.dtype, layers.of(site)), "bit"):
-        dtype, label = key
+
+    def place(site: SiteRecord) -> tuple[str, str]:
+        return site.dtype, layers.of(site)
+
+    for (dtype, label), row in rows_by(run, place, "bit", about=about):
         by_cell[dtype][label, int(row.key[0])] = row
     return tuple(
         _format(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from stoic.estimates import By, Row, pvf
+from stoic.estimates import About, By, Row, pvf
 from stoic.records import Run, SiteRecord
 
 __all__ = ["MOST", "Layers", "layers_of", "rows_by"]
@@ -67,7 +67,10 @@ def layers_of(sites: Sequence[SiteRecord], most: int = MOST) -> Layers:
 
 
 def rows_by(
-    run: Run, key_of: Callable[[SiteRecord], _Key], *by: By
+    run: Run,
+    key_of: Callable[[SiteRecord], _Key],
+    *by: By,
+    about: About = "inputs",
 ) -> Iterator[tuple[_Key, Row]]:
     """Estimate the vulnerability of groups of sites that no table of a run knows.
 
@@ -75,6 +78,7 @@ def rows_by(
         run: With one fault per trial.
         key_of: The group of a site.
         *by: What further parts the faults of a group, such as ``bit``.
+        about: As for `stoic.estimates.pvf`.
     """
     space = run.manifest.space
     keys = list(dict.fromkeys(map(key_of, space.sites)))
@@ -86,7 +90,8 @@ def rows_by(
     grouped = run.manifest.model_copy(
         update={"space": space.model_copy(update={"sites": sites})}
     )
-    for row in pvf(dataclasses.replace(run, manifest=grouped), ("component", *by)):
+    run = dataclasses.replace(run, manifest=grouped)
+    for row in pvf(run, ("component", *by), about=about):
         yield keys[int(row.key[0])], dataclasses.replace(row, key=row.key[1:])
 
 

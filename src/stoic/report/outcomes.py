@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from stoic.estimates import OUTCOMES, outcome_shares
+from stoic.estimates import OUTCOMES, About, outcome_shares
 from stoic.records import Run
 from stoic.report.plots import Plot, plot
 
@@ -16,9 +16,12 @@ _NOTES = {
     "harmless": "masked or benign: fast mode does not tell them apart",
     "sdc": "silent data corruption: the output fails, and all of it is finite",
     "nonfinite": "infinity or NaN in the output, failed or not",
+    "sdc_or_nonfinite": "the output fails, or infinity or NaN is in it",
     "crash": "the faulty run raised an error",
     "unknown": "over the time limit: it may be any of the others",
 }
+# Classes of the style sheet, where they are not the name.
+_TONES = {"sdc_or_nonfinite": "sdc"}
 _SHORTENED = 160
 
 
@@ -54,17 +57,22 @@ class Outcomes:
     messages: tuple[tuple[str, int], ...]
 
 
-def outcomes(run: Run) -> Outcomes:
-    """Return the shares of outcomes of a run."""
-    rows = outcome_shares(run)
+def outcomes(
+    run: Run, *, about: About = "inputs", with_nonfinite: bool = False
+) -> Outcomes:
+    """Return the shares of outcomes of a run; the arguments are `outcome_shares`'s."""
+    rows = outcome_shares(run, about=about, with_nonfinite=with_nonfinite)
     segments, start = [], 0.0
     for row in rows:
         name, width = str(row.key[0]), 100 * row.estimate.value
-        segments.append(Segment(OUTCOMES[name], name, round(start, 3), round(width, 3)))
+        tone = _TONES.get(name, name)
+        segments.append(Segment(OUTCOMES[name], tone, round(start, 3), round(width, 3)))
         start += width
     return Outcomes(
         plot=plot(
-            (OUTCOMES[n], _NOTES[n], n, r) for r in rows for n in [str(r.key[0])]
+            (OUTCOMES[n], _NOTES[n], _TONES.get(n, n), r)
+            for r in rows
+            for n in [str(r.key[0])]
         ),
         segments=tuple(s for s in segments if s.width),
         messages=_messages(run),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stoic.estimates import Row, pvf, summary
+from stoic.estimates import About, Row, pvf, summary
 from stoic.records import Manifest, Run, open_run
 from stoic.records.files import write_whole, writing
 from stoic.report.bits import Format, formats
@@ -54,6 +54,7 @@ class _Contents:
     """Everything that the page shows."""
 
     manifest: Manifest
+    about: About
     summary: str
     whole: Plot
     criterion: str
@@ -66,29 +67,37 @@ class _Contents:
     method: tuple[Fact, ...]
 
 
-def write_report(run_path: Path | str, out: Path | None = None) -> Path:
+def write_report(
+    run_path: Path | str,
+    out: Path | None = None,
+    *,
+    about: About = "inputs",
+    with_nonfinite: bool = False,
+) -> Path:
     """Write the report of a run: one file that needs nothing but a browser.
 
     Args:
         run_path: The run folder; the run may still be growing.
         out: Where to, ``report.html`` in the run folder by default. It is whole or as
             it was, at any moment.
+        about: As for `stoic.estimates.pvf`.
+        with_nonfinite: As for `stoic.estimates.outcome_shares`.
 
     Raises:
         RunError: It is no run folder, it is damaged, or the report finds no room.
-        ValueError: The run has no trials yet.
+        ValueError: The run has no trials yet, or cannot speak for a population.
     """
     run = open_run(run_path)
     target = Path(out) if out else run.path / "report.html"
-    text = _page(_contents(run))
+    text = _page(_contents(run, about, with_nonfinite))
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         write_whole(target, text)
     return target
 
 
-def _contents(run: Run) -> _Contents:
-    (whole,) = pvf(run)
+def _contents(run: Run, about: About, with_nonfinite: bool) -> _Contents:
+    (whole,) = pvf(run, about=about)
     manifest, counts = run.manifest, tallies(run)
     return _Contents(
         manifest=manifest,
@@ -97,24 +106,25 @@ def _contents(run: Run) -> _Contents:
         criterion=criterion_words(manifest),
         planned=planned(manifest),
         tallies=counts,
-        outcomes=outcomes(run),
-        places=_places(run),
+        about=about,
+        outcomes=outcomes(run, about=about, with_nonfinite=with_nonfinite),
+        places=_places(run, about),
         classes=ranked_classes(run),
         inputs=ranked_inputs(run),
         method=method(manifest, counts),
     )
 
 
-def _places(run: Run) -> _Places | None:
+def _places(run: Run, about: About) -> _Places | None:
     """Return what is known by place; nothing if a trial has several faults."""
     sites = run.manifest.space.sites
     layers = layers_of(sites)
     kinds = {site.name: site.kind for site in sites}
     try:
-        by_site = pvf(run, "site")
+        by_site = pvf(run, "site", about=about)
     except ValueError:
         return None
-    by_layer = dict(rows_by(run, layers.of))
+    by_layer = dict(rows_by(run, layers.of, about=about))
     order = layers.ordered(sites)
     worst = sorted(by_site, key=lambda row: -row.estimate.value)[:_WORST]
 
@@ -125,20 +135,21 @@ def _places(run: Run) -> _Places | None:
         layers=layers,
         by_layer=plot((x, "", "", by_layer[x]) for x in order if x in by_layer),
         untried=len(order) - len(by_layer),
-        by_kind=_by_kind(run) if len(set(kinds.values())) > 1 else None,
+        by_kind=_by_kind(run, about) if len(set(kinds.values())) > 1 else None,
         sites=plot(map(named, by_site)),
         worst=plot(named(row) for row in worst if row.estimate.value > 0),
-        formats=_formats(run, layers),
+        formats=_formats(run, layers, about),
     )
 
 
-def _by_kind(run: Run) -> Plot:
-    return plot((row.label, "", "", row) for row in pvf(run, "kind"))
+def _by_kind(run: Run, about: About) -> Plot:
+    rows = pvf(run, "kind", about=about)
+    return plot((row.label, "", "", row) for row in rows)
 
 
-def _formats(run: Run, layers: Layers) -> tuple[Format, ...]:
+def _formats(run: Run, layers: Layers, about: About) -> tuple[Format, ...]:
     try:
-        return formats(run, layers)
+        return formats(run, layers, about)
     except ValueError:
         return ()
 
