@@ -252,6 +252,12 @@ def same(found: Row, facts: Row) -> bool:
     )
 
 
+def _as_float32(value: float) -> float:
+    """Round as the table does: what is too large for it becomes endless."""
+    with np.errstate(over="ignore"):
+        return float(np.float32(value))
+
+
 def facts_of(golden: Tensor, faulty: Tensor, top_k: int) -> Row:
     """What is recorded of one row, from its definition."""
     before, after = golden.reshape(-1).tolist(), faulty.reshape(-1).tolist()
@@ -261,8 +267,8 @@ def facts_of(golden: Tensor, faulty: Tensor, top_k: int) -> Row:
             word_at(golden, i) != word_at(faulty, i) for i in range(len(before))
         ),
         "nonfinite": sum(not math.isfinite(score) for score in after),
-        "deviation": float(
-            np.float32(max((gap for gap in gaps if math.isfinite(gap)), default=0.0))
+        "deviation": _as_float32(
+            max((gap for gap in gaps if math.isfinite(gap)), default=0.0)
         ),
     }
     ranking = sorted(
@@ -270,7 +276,7 @@ def facts_of(golden: Tensor, faulty: Tensor, top_k: int) -> Row:
     )
     for rank in range(top_k):
         facts[f"top{rank}"] = ranking[rank]
-        facts[f"score{rank}"] = float(np.float32(after[ranking[rank]]))
+        facts[f"score{rank}"] = _as_float32(after[ranking[rank]])
     return facts
 
 

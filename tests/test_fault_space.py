@@ -134,11 +134,20 @@ def test_a_space_is_never_made_real(
     space = fault_space([WEIGHT, large, BIAS], inputs=1)
     position = data.draw(st.integers(0, rows * columns * 64 - 1))
 
-    fault = space.fault(WEIGHT.elements * 16 + position)
+    # Its name is the first of all.
+    fault = space.fault(position)
 
     assert fault.site is large
     assert divmod(position, 64) == (fault.element, fault.corruption.bit)
     assert space.size == WEIGHT.elements * 16 + rows * columns * 64 + 2 * 16
+
+
+def test_positions_do_not_hang_on_the_order_of_the_sites() -> None:
+    forth = fault_space([WEIGHT, BIAS], inputs=1)
+    back = fault_space([BIAS, WEIGHT], inputs=1)
+
+    assert list(forth) == list(back)
+    assert [block.site for block in back.blocks] == [BIAS, WEIGHT]
 
 
 @pytest.mark.parametrize("position", [-1, 6 * 16, 10**30])

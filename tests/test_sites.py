@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -16,10 +17,12 @@ from networks import (
     Builder,
     another,
     assorted,
+    bert,
     branching,
     centred,
     constants,
     counting,
+    densenet,
     dlrm,
     encoder,
     fixed,
@@ -35,6 +38,7 @@ from networks import (
     weight_norm,
 )
 from stoic.faults.formats import format_of
+from stoic.faults.space import fault_space
 from stoic.network.captured import CapturedSubject
 from stoic.network.golden import Golden
 from stoic.network.patch import same_words
@@ -331,9 +335,9 @@ def test_results_of_one_call_are_numbered() -> None:
 
 
 def test_inputs_are_named_by_place_keyword_and_key() -> None:
-    assert {"input.0_dense", "input.0_ids", "input.0_many"} <= sites_of(dlrm).keys()
-    assert sites_of(dlrm)["input.0_dense"].kind == "input"
-    assert sites_of(dlrm)["input.0_dense"].order == -1
+    assert {"input.0.dense", "input.0.ids", "input.0.many"} <= sites_of(dlrm).keys()
+    assert sites_of(dlrm)["input.0.dense"].kind == "input"
+    assert sites_of(dlrm)["input.0.dense"].order == -1
 
 
 def test_sites_of_a_network_not_captured_are_its_tensors_and_module_outputs() -> None:
@@ -391,3 +395,24 @@ def test_the_zoo_is_as_it_was() -> None:
     for build in set(MORE) & set(ZOO):
         specimen = build()
         assert specimen.fingerprint() == specimen.born
+
+
+@pytest.mark.parametrize(
+    "build",
+    [densenet, bert, dlrm, quantised, counting, constants],
+    ids=lambda b: b.__name__,
+)
+def test_the_slow_path_has_the_faults_of_the_captured_one(build: Builder) -> None:
+    specimen = build()
+    kinds = ("parameter", "buffer", "input")
+
+    def faults(captured: bool) -> list[tuple[object, ...]]:
+        subject = prepare(specimen.network, specimen.inputs, captured=captured)
+        sites = [site for site in subject.sites if site.kind in kinds]
+        space = fault_space(sites, inputs=specimen.inputs.count)
+        drawn = random.Random(0).sample(range(space.size), 200)
+        chosen = map(space.fault, drawn)
+        return [(f.site.name, f.element, f.input, f.corruption) for f in chosen]
+
+    assert faults(True) == faults(False)
+    assert specimen.fingerprint() == specimen.born

@@ -243,7 +243,7 @@ def _stratum(name: str, space: Any) -> records.StratumRecord:
 
 def _site_records(blocks: tuple[Block, ...], model: str) -> list[records.SiteRecord]:
     by_site: dict[Site, list[Block]] = {}
-    for block in blocks:
+    for block in sorted(blocks, key=lambda block: block.site.order):
         by_site.setdefault(block.site, []).append(block)
     return [_site_record(site, own, model) for site, own in by_site.items()]
 

@@ -88,17 +88,24 @@ class Block:
 
 @dataclass(frozen=True)
 class FaultSpace:
-    """Blocks one after another.
+    """Blocks of faults, which are numbered by the names of their sites.
+
+    So the same positions are the same faults however a network is run: what its depth
+    is said to be depends on that.
 
     Args:
-        blocks: None of them empty, no fault in two of them.
+        blocks: None of them empty, no fault in two of them; by depth.
     """
 
     blocks: tuple[Block, ...]
 
     @cached_property
+    def _numbered(self) -> tuple[Block, ...]:
+        return tuple(sorted(self.blocks, key=lambda b: (b.site.name, b.bits)))
+
+    @cached_property
     def _starts(self) -> list[int]:
-        return list(itertools.accumulate((b.size for b in self.blocks), initial=0))
+        return list(itertools.accumulate((b.size for b in self._numbered), initial=0))
 
     @property
     def size(self) -> int:
@@ -114,17 +121,17 @@ class FaultSpace:
         if not 0 <= position < self.size:
             raise IndexError(f"position must be in 0..{self.size - 1}, got {position}")
         number = bisect.bisect_right(self._starts, position) - 1
-        return self.blocks[number].fault(position - self._starts[number])
+        return self._numbered[number].fault(position - self._starts[number])
 
     def __iter__(self) -> Iterator[Fault]:
         """Yield every fault in order."""
-        for block in self.blocks:
+        for block in self._numbered:
             yield from map(block.fault, range(block.size))
 
     def split(self, key: Callable[[Block], str]) -> dict[str, FaultSpace]:
         """Return the strata of the space by a key of its blocks."""
         groups: dict[str, list[Block]] = {}
-        for block in self.blocks:
+        for block in self._numbered:
             groups.setdefault(key(block), []).append(block)
         return {name: FaultSpace(tuple(blocks)) for name, blocks in groups.items()}
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from stoic.faults.formats import format_of, read_word, write_word
 from stoic.faults.space import Fault
@@ -48,7 +51,7 @@ class GeneralSubject:
             example: A few inputs.
             reason: Why it was not captured.
         """
-        stored = list(_stored(network))
+        stored, left_out = _told_apart(network, example)
         orders = {site.component: site.order for site in stored}
         with _recorded(network) as outputs:
             network(*example.args, **example.kwargs)
@@ -58,39 +61,72 @@ class GeneralSubject:
         ]
         given = list(_given(example))
         sites = sorted((*given, *stored, *made), key=lambda site: site.order)
-        return cls(network, tuple(sites), tuple(_left_out(network, stored)), reason)
+        return cls(network, tuple(sites), tuple(left_out), reason)
 
     def bench(self, inputs: Inputs) -> GeneralBench:
         """Run one batch without a fault."""
         return GeneralBench(self.network, inputs)
 
 
+def _told_apart(
+    network: nn.Module, example: Inputs
+) -> tuple[list[Site], list[LeftOut]]:
+    """Return the stored tensors that are sites, and why the others are none."""
+    sites, left_out = [], []
+    golden = network(*example.args, **example.kwargs)
+    # What gives no tensor is refused later, for that reason.
+    judged = any(isinstance(leaf, Tensor) for leaf in pytree.tree_leaves(golden))
+    for site in _stored(network):
+        tensor = _tensor(network, site.name)
+        if format_of(tensor.dtype) is None or not tensor.numel():
+            left_out.append(LeftOut(site.name, "empty, or of a format without words"))
+        elif not judged or _is_read(network, example, tensor, golden):
+            sites.append(site)
+        else:
+            left_out.append(LeftOut(site.name, "the output does not depend on it"))
+    return sites, left_out
+
+
 def _stored(network: nn.Module) -> Iterator[Site]:
     parameters = {name for name, _ in network.named_parameters()}
-    tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
     modules = {path: number for number, (path, _) in enumerate(network.named_modules())}
-    for name, tensor in tensors.items():
-        component = name.rpartition(".")[0]
-        counter = name.rpartition(".")[2] == "num_batches_tracked"
-        if format_of(tensor.dtype) and tensor.numel() and not counter:
-            kind: Kind = "parameter" if name in parameters else "buffer"
-            yield Site(
-                name,
-                kind,
-                component,
-                tensor.dtype,
-                tuple(tensor.shape),
-                None,
-                modules[component],
-                name,
+    for name, tensor in (*network.named_parameters(), *network.named_buffers()):
+        kind: Kind = "parameter" if name in parameters else "buffer"
+        component, shape = name.rpartition(".")[0], tuple(tensor.shape)
+        order = modules[component]
+        yield Site(name, kind, component, tensor.dtype, shape, None, order, name)
+
+
+def _is_read(network: nn.Module, example: Inputs, tensor: Tensor, golden: Any) -> bool:
+    """Say whether the output changes, or nothing comes out, with other words in it."""
+    if not tensor.is_floating_point() and tensor.is_cuda:
+        # A wrong index would end the process there.
+        return True
+    own = tensor.clone()
+    with untouched(network):
+        try:
+            return any(
+                not same_leaves(_forward(network, example, tensor, words), golden)
+                for words in _others(own)
             )
+        except Exception:
+            return True
+        finally:
+            tensor.copy_(own)
 
 
-def _left_out(network: nn.Module, stored: list[Site]) -> Iterator[LeftOut]:
-    names = {site.name for site in stored}
-    for name, _ in (*network.named_parameters(), *network.named_buffers()):
-        if name not in names:
-            yield LeftOut(name, "a counter, empty, or of a format without words")
+def _others(tensor: Tensor) -> Iterator[Tensor]:
+    """Yield other words: whole numbers stay close to theirs, as they may be indices."""
+    if tensor.is_floating_point():
+        yield -2 * tensor - 1
+        yield torch.full_like(tensor, math.nan)
+    else:
+        yield ~tensor if tensor.dtype is torch.bool else tensor ^ 1
+
+
+def _forward(network: nn.Module, example: Inputs, tensor: Tensor, words: Tensor) -> Any:
+    tensor.copy_(words)
+    return network(*example.args, **example.kwargs)
 
 
 def _given(example: Inputs) -> Iterator[Site]:

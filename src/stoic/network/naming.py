@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import torch
@@ -16,7 +16,7 @@ from stoic.network.program import Program, Ref, Step, as_reshape
 from stoic.network.rows import ODD, SAME, RowDim
 from stoic.network.sites import Kind, LeftOut, Site
 
-__all__ = ["find_sites"]
+__all__ = ["find_sites", "input_name"]
 
 
 # Of a value without rows, and of one in which they lie merged with something else.
@@ -26,18 +26,20 @@ _Dims: TypeAlias = dict[str, int]
 
 
 def find_sites(
-    network: nn.Module, golden: Golden
+    network: nn.Module, golden: Golden, inputs: Sequence[str]
 ) -> tuple[tuple[Site, ...], tuple[LeftOut, ...]]:
     """Return the sites of a network, in order of depth, and what is none.
 
     Args:
         network: The one that was captured.
         golden: A run that keeps all of its values.
+        inputs: What the user calls the inputs.
     """
     dims = _row_dims(golden)
-    sites = [*_stored(network, golden), *_inputs(golden, dims)]
+    called = dict(zip(golden.program.inputs, map(input_name, inputs), strict=True))
+    sites = [*_stored(network, golden), *_inputs(golden, dims, called)]
     left_out = list(_unused(network, golden.program))
-    for name, step, reason in _told_apart(golden, dims, _computed(golden)):
+    for name, step, reason in _told_apart(golden, dims, _computed(golden, called)):
         if reason:
             left_out.append(LeftOut(name, reason))
         else:
@@ -123,18 +125,17 @@ def _unused(network: nn.Module, program: Program) -> Iterator[LeftOut]:
             yield LeftOut(name, "the output does not depend on it")
 
 
-def _inputs(golden: Golden, dims: _Dims) -> Iterator[Site]:
+def _inputs(golden: Golden, dims: _Dims, called: Mapping[str, str]) -> Iterator[Site]:
     program = golden.program
-    for value in program.inputs:
+    for value, name in called.items():
         read = program.readers.get(value) or value in program.output_names
         if isinstance(golden(value), Tensor) and read:
-            name = _input_name(value)
             yield _valued(name, "input", "", value, -1, golden(value), dims)
 
 
-def _input_name(value: str) -> str:
-    """Return what the user calls an input: positional ones have numbers."""
-    return f"input.{value.removeprefix('kwargs_').removeprefix('args_')}"
+def input_name(name: str) -> str:
+    """Return the name of an input as a site: positional ones have numbers."""
+    return f"input.{name}"
 
 
 def _activation(name: str, step: Step, golden: Golden, dims: _Dims) -> Site:
@@ -202,10 +203,10 @@ def _view_with_rows(step: Step, golden: Golden, dims: _Dims) -> Step | None:
     return step if dims[step.name] >= 0 else None
 
 
-def _computed(golden: Golden) -> _Candidates:
+def _computed(golden: Golden, called: Mapping[str, str]) -> _Candidates:
     """Yield the name of each computed tensor and why it is no site, if it is none."""
     names = _names(golden.program)
-    titles = {**names, **{v: _input_name(v) for v in golden.program.inputs}}
+    titles = {**names, **called}
     titles |= {v: aliases[0] for v, aliases in golden.program.origins.items()}
     owners: dict[int, str] = {}
     for name in (*golden.program.stored, *golden.program.inputs):

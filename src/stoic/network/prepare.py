@@ -106,7 +106,7 @@ def _captured(
             own = network(*example.args, **example.kwargs)
     if not same_leaves(golden.answer, own):
         raise CaptureError("the captured graph gives other words than the network")
-    sites, left_out = find_sites(network, golden)
+    sites, left_out = find_sites(network, golden, example.names)
     return CapturedSubject(program, rows, sites, left_out, switches, fused)
 
 
