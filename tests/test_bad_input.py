@@ -164,6 +164,24 @@ SETTINGS: list[tuple[dict[str, Any], list[str]]] = [
     ({"tail": lambda output: output["logits"]}, ["tail"]),
     ({"criterion": Custom(lambda *_: [True], name="mine")}, ["mine", "6"]),
     ({"sitez": "0.*"}, ["sitez"]),
+    ({"replacement": True, "faults": None}, ["with replacement", "got every fault"]),
+    ({"replacement": True, "strata": "bit"}, ["with replacement", "got strata bit"]),
+    ({"allocation": {"0.weight": 3}}, ["allocation must be to strata, got strata no"]),
+    (
+        {"allocation": {"0.weight": 3}, "strata": "site", "faults": None},
+        ["allocation must be to strata", "got every fault"],
+    ),
+    (
+        {"allocation": {"0.weigth": 3}, "strata": "site"},
+        ["allocation must name strata, got '0.weigth'", "near it: 0.weight"],
+    ),
+    (
+        {"allocation": {"0.bias": 999}, "strata": "site"},
+        ["allocation must be at most 256", "stratum 0.bias, got 999"],
+    ),
+    ({"allocation": {"0.bias": 0}, "strata": "site"}, ["at least 1 fault in all"]),
+    ({"allocation": {"0.bias": -2}, "strata": "site"}, ["whole numbers", "-2"]),
+    ({"allocation": 7, "strata": "site"}, ["by name of the stratum, got int"]),
     ({"about": "faults"}, ["about must be inputs or population", "faults"]),
     ({"about": "population"}, ["at least 30 clusters", "got 6", "these inputs only"]),
     (
@@ -248,6 +266,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delitem(sys.modules, "a_case", raising=False)
     (tmp_path / "a_case.py").write_text(A_CASE)
     (tmp_path / "bad_syntax.py").write_text("def case(:\n")
+    (tmp_path / "list.json").write_text("[1]")
+    (tmp_path / "bad.json").write_text("{weight: 1}")
+    (tmp_path / "half.json").write_text('{"weight": 0.5}')
     (tmp_path / "weights.pt").write_bytes(b"no weights")
     return tmp_path
 
@@ -290,6 +311,18 @@ OPTIONS = {
     "--table bit --fault-model flips:2": ["table bit", "multi-flip"],
     "--table site --per-trial 2": ["table site", "one fault per trial"],
     "--table changed": ["table changed", "flip"],
+    "--replacement --exhaustive": ["with replacement", "every fault"],
+    "--replacement --strata bit": ["with replacement", "strata bit"],
+    "--allocation weight=3": ["allocation must be to strata", "strata none"],
+    "--allocation wait=3 --strata site": ["got 'wait'", "near it: weight"],
+    "--allocation weight --strata site": ["readable JSON file", "'weight' (No such"],
+    "--allocation weight=x --strata site": ["NAME=COUNT", "got 'weight=x'"],
+    "--allocation weight=1,weight=2 --strata site": ["once", "got 'weight=2'"],
+    "--allocation weight=1,=2 --strata site": ["NAME=COUNT", "got '=2'"],
+    "--allocation none.json --strata site": ["'none.json' (No such file"],
+    "--allocation list.json --strata site": ["list.json must be an object", "list"],
+    "--allocation bad.json --strata site": ["'bad.json' (", "line 1"],
+    "--allocation half.json --strata site": ["whole numbers", "0.5 for 'weight'"],
     "--about population": ["at least 30 clusters", "got 6", "these inputs only"],
     "--about inputs --about popultion": ["popultion"],
     "--about population --table input": ["table input must be about these inputs"],

@@ -227,6 +227,8 @@ def test_the_same_command_goes_on_with_a_run(
         ("--rate", "0.001", "--criterion", "top1-wrong"),
         ("--per-trial", "3", "--criterion", "tolerance:0.1,0.1"),
         ("--memory", "1M", "--batch", "2", "--threads", "1", "--inputs", "5"),
+        ("--replacement", "--sites", "2.bias", "--bits", "sign", "--verify", "60"),
+        ("--strata", "role", "--allocation", "float32 sign=20,float32 exponent=9"),
         ("--slow-path", "--time-limit", "5", "--best", "1"),
     ],
     ids=" ".join,
@@ -236,6 +238,46 @@ def test_every_option_makes_a_run_with_a_report(
 ) -> None:
     assert measure("--out", "run", *options) == 0, capsys.readouterr().err
     assert "report: run/report.html" in capsys.readouterr().err
+
+
+def test_an_allocation_decides_how_many_faults_a_stratum_gets(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("wanted.json").write_text('{"0.weight": 30, "2.bias": 5}')
+    asked = ("--strata", "site", "--out", "run", "--json", "--table", "stratum")
+
+    assert measure(*asked, "--allocation", "2.bias=5, 0.weight=30") == 0
+    first = capsys.readouterr().out
+    # The same from a file is the same campaign: it goes on; another one does not.
+    assert measure(*asked, "--allocation", "wanted.json") == 0
+    assert capsys.readouterr().out == first
+    assert measure(*asked, "--allocation", "2.bias=6,0.weight=30") == 2
+    assert "plan.trials.2.bias (5 there, 6 here)" in capsys.readouterr().err
+
+    record = json.loads(first)
+    drawn = {row["key"][0]: row["trials"] for row in record["stratum"]}
+    assert drawn == {"0.weight": 30, "2.bias": 5}
+    assert "none from 2 of them with 47.8 % of the faults" in record["summary"]
+    assert record["pvf"]["high"] > 0.478
+    page = Path("run/report.html").read_text()
+    assert "none from 2, which stay unknown" in page
+
+
+def test_draws_with_replacement_may_outnumber_the_faults(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    asked = ("--sites", "2.bias", "--bits", "30", "--replacement", "--json")
+
+    assert measure("--out", "run", *asked) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert measure("--out", "run", *asked[:-2]) == 2
+    assert "faults must be at most 3" in capsys.readouterr().err
+
+    assert "60 faults drawn uniformly with replacement from 3." in record["summary"]
+    assert record["pvf"]["kind"] == "guaranteed"
+    assert record["pvf"]["low"] < record["pvf"]["value"] < record["pvf"]["high"]
+    trials = {row["key"][0]: (row["faults"], row["trials"]) for row in record["site"]}
+    assert trials == {"2.bias": (3, 60)}
 
 
 def test_a_network_as_it_is_deployed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,6 +20,7 @@ def clusters_of(
     own: list[int] | None = None,
     crashed: list[int] = (),  # type: ignore[assignment]
     unknown: list[int] = (),  # type: ignore[assignment]
+    again: bool = False,
 ) -> Clusters:
     """From the failed share of the exposed inputs, by trial and cluster."""
     row, column = np.nonzero(shares)
@@ -32,6 +33,7 @@ def clusters_of(
         row=row,
         column=column,
         share=shares[row, column],
+        again=again,
     )
 
 
@@ -72,6 +74,17 @@ def test_limits_are_those_of_the_definition(faults: int) -> None:
     assert estimate.value == pytest.approx(mean)
     assert estimate.high - estimate.value == pytest.approx(half)
     assert estimate.value - estimate.low == pytest.approx(min(half, mean))
+
+
+def test_faults_drawn_again_are_of_an_endless_population() -> None:
+    shares, weight = a_campaign(np.random.default_rng(0), n=40, sources=35)
+    mean, half = expected(shares, np.tile(weight, (40, 1)), 0.0)
+
+    estimator = clusters_of(shares, weight, again=True).estimator(0.95)
+    estimate = estimator(np.arange(40), Counter({0: 20}))
+
+    assert estimate.value == pytest.approx(mean)
+    assert estimate.high - estimate.value == pytest.approx(half)
 
 
 def test_trials_of_one_input_and_crashes_fit_the_definition() -> None:

@@ -16,7 +16,7 @@ LAYERS = {
     **dict.fromkeys(("records", "estimates", "plans"), VALUES),
     **dict.fromkeys(("network", "faults", "criteria", "campaign"), ENGINE),
     **dict.fromkeys(("hardware", "sensitivity", "monitors", "causes", "harden"), VIEWS),
-    **dict.fromkeys(("report", "cases", "study", "cli"), SURFACE),
+    **dict.fromkeys(("report", "cases", "settings", "study", "cli"), SURFACE),
     # The front door re-exports what lies below; nothing below goes through it.
     **dict.fromkeys(("__init__", "__main__"), FRONT),
 }

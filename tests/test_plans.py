@@ -14,6 +14,9 @@ from stoic.plans import (
     Stratified,
     Stratum,
     Uniform,
+    allotted,
+    check_allocation,
+    equal_shares,
     read_plan,
 )
 
@@ -146,6 +149,62 @@ def test_a_plan_that_cannot_be_is_refused_at_once(make: Any, message: str) -> No
     with pytest.raises(ValueError, match=message) as caught:
         make()
     assert "\n" not in str(caught.value)
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=6), st.integers(0, 60))
+def test_equal_shares_differ_only_where_a_stratum_is_too_small(
+    sizes: list[int], more: int
+) -> None:
+    faults = min(len(sizes) + more, sum(sizes))
+
+    shares = equal_shares(dict(zip("abcdef", sizes, strict=False)), faults)
+
+    assert sum(shares.values()) == faults
+    free = [n for n, s in zip(shares.values(), sizes, strict=True) if n < s]
+    full = [n for n, s in zip(shares.values(), sizes, strict=True) if n == s]
+    assert max(free, default=0) - min(free, default=0) <= 1
+    assert not free or all(n <= max(free) + 1 for n in full)
+
+
+def test_an_allocation_leaves_nothing_to_the_strata_it_does_not_name() -> None:
+    sizes = {"a": 3, "b": 1, "c": 5}
+
+    assert allotted(sizes, {"c": 5, "a": 1}) == {"a": 1, "b": 0, "c": 5}
+    assert list(allotted(sizes, {"c": 5})) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("trials", "message"),
+    [
+        ({"bit 8": 1}, "must name strata, got 'bit 8'; near it: bit 3"),
+        ({"xyzzy": 1}, "must name strata, got 'xyzzy'; near it: bit 3, sign"),
+        ({"sign": 3}, "must be at most 2, the faults of stratum sign, got 3"),
+    ],
+)
+def test_an_allocation_to_other_strata_is_refused(
+    trials: dict[str, int], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        allotted({"bit 3": 4, "sign": 2}, trials)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("trials", "message"),
+    [
+        (3, "numbers of faults by name of the stratum, got int"),
+        ({"a": -1}, "whole numbers from 0 on, got -1 for 'a'"),
+        ({"a": 1.5}, "whole numbers from 0 on, got 1.5 for 'a'"),
+        ({"a": True}, "whole numbers from 0 on, got True for 'a'"),
+        ({"a": 0}, "at least 1 fault in all, got 0"),
+        ({}, "at least 1 fault in all, got 0"),
+    ],
+)
+def test_an_allocation_that_no_strata_could_have_is_refused(
+    trials: Any, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_allocation(trials)
 
 
 def test_a_draw_is_a_value() -> None:

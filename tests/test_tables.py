@@ -1,6 +1,7 @@
 """Tables against a slow recount of the trials as a test wrote them down."""
 
 import itertools
+import math
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -9,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import beta, binomtest
+from scipy.stats import t as student_t
 
 from made_runs import SITES, MadeTrial, a_manifest, a_site, make_run
 from stoic.estimates import (
@@ -412,6 +415,130 @@ def test_strata_are_weighed_by_their_size(by: str, stratified: Any) -> None:
         assert row.estimate.value == pytest.approx(expected)
         assert row.estimate.low <= expected <= row.estimate.high
         assert row.estimate.kind in ("guaranteed", "census")
+
+
+@pytest.fixture(scope="module")
+def left_out(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, list[MadeTrial]]:
+    """A plan that draws from two of three strata, all of one of these."""
+    rng = np.random.default_rng(7)
+    parts: list[Any] = [[], [], []]
+    for fault in faults_of(SITES):
+        parts[stratum_of(fault[0], fault[2])].append(fault)
+    plan = Stratified({"high": 48, "low": 20, "fc": 0})
+    strata = [Stratum(s.name, s.size) for s in STRATA]
+    trials = [
+        a_trial(rng, *parts[d.stratum][d.position], stratum=d.stratum)
+        for d in plan.draws(strata, seed=0)
+    ]
+    manifest = a_manifest(plan=plan.as_record(), strata=STRATA)
+    return make_run(tmp_path_factory.mktemp("run"), manifest, trials), trials
+
+
+def test_a_stratum_left_out_is_in_the_interval_and_not_in_the_value(
+    left_out: tuple[Run, list[MadeTrial]],
+) -> None:
+    run, trials = left_out
+    high = [t for t in trials if t.stratum == 0]
+    low = [t for t in trials if t.stratum == 1]
+    rows = {row.label: row.estimate for row in pvf(run, "stratum")}
+
+    (whole,) = pvf(run)
+
+    # 48 and 80 of 224 faults, and 96 of which nothing is known.
+    value = (48 * mean_of(high) + 80 * mean_of(low)) / 128
+    least = sum(share(t)[0] for t in high)
+    most = sum(share(t)[1] for t in high)
+    assert rows.keys() == {"high", "low"}
+    assert whole.estimate.value == pytest.approx(value)
+    assert whole.estimate.low == pytest.approx((least + 80 * rows["low"].low) / 224)
+    assert whole.estimate.high == pytest.approx(
+        (most + 80 * rows["low"].high + 96) / 224
+    )
+    assert whole.faults == 224
+    # By site, the stratum left out is a site of its own: it has no row.
+    assert [row.label for row in pvf(run, "site")] == ["conv.weight", "conv.bias"]
+    # By kind, all of them: the same bounds as for the whole.
+    assert pvf(run, "kind")[0].estimate == whole.estimate
+
+
+def test_shares_of_outcomes_allow_for_a_stratum_left_out(left_out: Any) -> None:
+    run, _ = left_out
+
+    rows = outcome_shares(run)
+
+    assert sum(row.estimate.value for row in rows if row.label != "unknown") <= 1.001
+    assert all(row.estimate.high >= row.estimate.low + 96 / 224 for row in rows)
+
+
+def test_a_sentence_says_what_was_left_out(left_out: Any) -> None:
+    (row,) = pvf(left_out[0])
+
+    assert summary(left_out[0].manifest, row.estimate).endswith(
+        "; 68 faults drawn from 3 strata of 224 faults, none from 1 of them with "
+        "42.9 % of the faults: these are unknown, the value is that of the others and "
+        "the interval allows for both."
+    )
+
+
+def again_run(path: Path, trials: int, *, one_input: bool) -> tuple[Run, Any]:
+    """More draws with replacement than there are faults."""
+    rng = np.random.default_rng(9)
+    site = a_site("conv:out", 2, channels=2, inputs=INPUTS * one_input)
+    site = site.model_copy(update={"faults": 32 * (INPUTS if one_input else 1)})
+    failing = rng.random((2, 16)) < 0.3
+    plan = Uniform(trials, replacement=True)
+    made = []
+    for draw in plan.draws([Stratum("all", site.faults)], seed=0):
+        row, rest = divmod(draw.position, 32)
+        element, bit = divmod(rest, 16)
+        hit = [row] if one_input else range(INPUTS)
+        failed = list(hit) if failing[element, bit] else []
+        made.append(
+            MadeTrial(
+                site.name, element, bit, failed=failed, input=row if one_input else -1
+            )
+        )
+    return make_run(path, a_manifest([site], plan=plan.as_record()), made), made
+
+
+def test_draws_with_replacement_are_those_of_an_endless_population(
+    tmp_path: Path,
+) -> None:
+    run, trials = again_run(tmp_path, 300, one_input=True)
+    failures = sum(bool(t.failed) for t in trials)
+
+    rows = [*pvf(run), *pvf(run, interval="approximate")]
+
+    low, high = (
+        beta.ppf(0.025, failures, 301 - failures),
+        beta.ppf(0.975, failures + 1, 300 - failures),
+    )
+    wilson = binomtest(failures, 300).proportion_ci(0.95, method="wilson")
+    assert [row.estimate.value for row in rows] == pytest.approx([failures / 300] * 2)
+    assert (rows[0].estimate.low, rows[0].estimate.high) == pytest.approx((low, high))
+    assert (rows[1].estimate.low, rows[1].estimate.high) == pytest.approx(wilson)
+    assert rows[0].estimate.kind == "exact"
+
+
+def test_more_draws_than_faults_are_no_census(tmp_path: Path) -> None:
+    run, trials = again_run(tmp_path, 300, one_input=False)
+    shares = [share(t)[0] for t in trials]
+
+    guaranteed, approximate = (
+        pvf(run, interval=kind)[0].estimate for kind in ("guaranteed", "approximate")
+    )
+    tables = [row for by in ("site", "channel", "bit", "role") for row in pvf(run, by)]
+    tables += [*outcome_shares(run), *per_input(run), *per_class(run)]
+
+    half = student_t.ppf(0.975, 299) * np.std(shares, ddof=1) / math.sqrt(300)
+    assert approximate.value == pytest.approx(np.mean(shares))
+    assert approximate.high - approximate.value == pytest.approx(half)
+    assert guaranteed.high - guaranteed.low > approximate.high - approximate.low
+    assert all(row.estimate.low < row.estimate.high for row in tables)
+    assert {row.estimate.kind for row in tables} == {"guaranteed", "exact"}
+    assert "300 faults drawn uniformly with replacement from 32" in summary(
+        run.manifest, guaranteed
+    )
 
 
 def test_strata_that_nobody_described_allow_no_table_by_site(tmp_path: Path) -> None:

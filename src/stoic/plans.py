@@ -12,6 +12,7 @@ import itertools
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, Protocol
 
 __all__ = [
@@ -21,9 +22,14 @@ __all__ = [
     "Stratified",
     "Stratum",
     "Uniform",
+    "allotted",
+    "check_allocation",
     "equal_shares",
     "read_plan",
 ]
+
+# Near matches of a name that is none.
+_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -205,6 +211,52 @@ def equal_shares(sizes: Mapping[str, int], faults: int) -> dict[str, int]:
         left = faults - sum(shares.values())
         shares[name] = min(left // (len(sizes) - len(shares)), sizes[name])
     return {name: shares[name] for name in sizes}
+
+
+def check_allocation(trials: Mapping[str, int]) -> None:
+    """Refuse trials by stratum that no strata at all could have.
+
+    Raises:
+        ValueError: They are no numbers by name, or none at all.
+    """
+    if not isinstance(trials, Mapping):
+        raise ValueError(
+            "allocation must be numbers of faults by name of the stratum, got "
+            f"{type(trials).__name__}"
+        )
+    for name, count in trials.items():
+        if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+            raise ValueError(
+                f"allocation must be whole numbers from 0 on, got {count!r} "
+                f"for {name!r}"
+            )
+    if not any(trials.values()):
+        raise ValueError("allocation must be of at least 1 fault in all, got 0")
+
+
+def allotted(sizes: Mapping[str, int], trials: Mapping[str, int]) -> dict[str, int]:
+    """Return trials of every stratum: 0 where none were given.
+
+    Args:
+        sizes: Faults of each stratum.
+        trials: As a user gives them.
+
+    Raises:
+        ValueError: A name is no stratum's, or a stratum has fewer faults.
+    """
+    for name, count in trials.items():
+        if name not in sizes:
+            near = get_close_matches(name, sizes, _SHOWN, cutoff=0.3)
+            raise ValueError(
+                f"allocation must name strata, got {name!r}; "
+                f"near it: {', '.join(near or list(sizes)[:_SHOWN])}"
+            )
+        if count > sizes[name]:
+            raise ValueError(
+                f"allocation must be at most {sizes[name]}, the faults of stratum "
+                f"{name}, got {count}"
+            )
+    return {name: trials.get(name, 0) for name in sizes}
 
 
 _PLANS: dict[str, Callable[..., Plan]] = {

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 from torch import Tensor, nn
 
-from stoic.campaign.campaign import Campaign, Several
+from stoic.campaign.campaign import Campaign
 from stoic.campaign.checks import (
     Sound,
     check_clusters,
     check_count,
     check_golden,
     check_inputs,
-    check_name,
     check_network,
     check_runs,
 )
@@ -30,96 +28,23 @@ from stoic.campaign.trials import Bay
 from stoic.campaign.untouched import untouched
 from stoic.campaign.verify import verify_run
 from stoic.cases.case import Case
-from stoic.criteria import Criterion, named_criterion
+from stoic.criteria import named_criterion
 from stoic.estimates.clusters import check_population
 from stoic.estimates.measured import Measured, open_measured
 from stoic.estimates.tables import About, check_about
-from stoic.faults.models import BitFlip, FaultModel
 from stoic.faults.selection import chosen_sites
-from stoic.faults.space import Block, FaultSpace, Scope, fault_space
+from stoic.faults.space import FaultSpace, fault_space
 from stoic.network.deployed import as_deployed
 from stoic.network.memory import kept_memory, settled_objects
 from stoic.network.prepare import prepare
-from stoic.network.sites import Kind
 from stoic.network.subject import Inputs, Subject
-from stoic.plans import Exhaustive, Plan, Stratified, Uniform, equal_shares
 from stoic.records import Manifest, read_manifest
+from stoic.settings import Settings, plan_of, strata_of
 
 __all__ = ["Measured", "Progress", "Settings", "open_measured", "pvf", "ready"]
 
-Strata = Literal["none", "site", "bit", "role", "site-bit"]
-Mode = Literal["exact", "fast"]
 Progress = Callable[[int, int], None]
 """Told how many trials are done, and of how many."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a campaign is, apart from the network and its inputs.
-
-    Args:
-        sites: Globs over the names of sites, comma-separated.
-        exclude: Globs of sites to leave out.
-        kinds: Kinds of sites meant.
-        bits: Numbers, ranges and roles of bits, comma-separated.
-        model: How a word is corrupted.
-        several: How many faults strike together, if more than one may.
-        scope: Whether a fault in an activation or input hits one input or all.
-        faults: How many trials; nothing for every fault there is.
-        strata: Whether to draw equally many faults from each site, bit or role.
-        seed: Of all randomness.
-        criterion: What counts as a failure.
-        mode: ``exact``, or ``fast``: the same verdicts, last bits may differ.
-        batch: Inputs per run; all of them at once by default, 64 at the most.
-        limit_s: Seconds that a trial may take for a batch.
-        shard: Trials per shard; by the time that they may take, if not given.
-        captured: Whether to capture the network if it can be.
-        as_deployed: Whether to fold batch norms into the weights before faults are
-            drawn; the network that was given stays as it is.
-        best: How many of the best classes are kept of each output.
-        memory: Bytes that golden values and trials may add to the process; what does
-            not fit is computed again.
-    """
-
-    sites: str = "*"
-    exclude: str = ""
-    kinds: tuple[Kind, ...] = ("parameter",)
-    bits: str = "all"
-    model: FaultModel = BitFlip()
-    several: Several | None = None
-    scope: Scope = "input"
-    faults: int | None = 1000
-    strata: Strata = "none"
-    seed: int = 0
-    criterion: Criterion | str = "top1-changed"
-    mode: Mode = "exact"
-    batch: int | None = None
-    limit_s: float = 60.0
-    shard: int | None = None
-    captured: bool = True
-    as_deployed: bool = False
-    best: int = 5
-    memory: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("faults", "batch", "shard", "memory"):
-            check_count(name, getattr(self, name))
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int):
-            raise ValueError(f"seed must be a whole number, got {self.seed!r}")
-        for kind in self.kinds:
-            check_name("kind", kind, get_args(Kind))
-        check_name("scope", self.scope, get_args(Scope))
-        check_name("strata", self.strata, get_args(Strata))
-        check_name("mode", self.mode, get_args(Mode))
-        if not 0 < self.limit_s < math.inf:
-            raise ValueError(f"time limit must be above 0 s, got {self.limit_s}")
-        check_count("best", self.best, 0)
-        if self.several and (self.faults is None or self.strata != "none"):
-            raise ValueError(
-                "several faults at once must be drawn uniformly, got "
-                f"{'every fault' if self.faults is None else f'strata {self.strata}'}; "
-                "give a number of trials and no strata"
-            )
 
 
 def pvf(
@@ -299,7 +224,7 @@ def _campaign(
     )
     if subject.reason and notice:
         notice(f"slow path, the network cannot be captured: {subject.reason}")
-    strata = _strata(_space(subject, chosen, inputs.count), chosen.strata)
+    strata = strata_of(_space(subject, chosen, inputs.count), chosen.strata)
     bay = Bay(
         subject,
         inputs,
@@ -309,7 +234,7 @@ def _campaign(
         chosen.mode == "fast",
         chosen.limit_s,
     )
-    plan = _plan(chosen, strata)
+    plan = plan_of(chosen, strata)
     sound = check_golden(case.network, bay)
     best = min(sound.judge.top_k, chosen.best)
     bay = replace(bay, judge=replace(sound.judge, top_k=best))
@@ -334,41 +259,6 @@ def _space(subject: Subject, chosen: Settings, inputs: int) -> FaultSpace:
     return fault_space(
         sites, bits=chosen.bits, model=chosen.model, inputs=inputs, scope=chosen.scope
     )
-
-
-def _strata(space: FaultSpace, by: Strata) -> tuple[tuple[str, FaultSpace], ...]:
-    if by == "none":
-        return (("all", space),)
-    if by == "site":
-        return tuple(space.split(lambda block: block.site.name).items())
-    keys: dict[str, Callable[[Block], str]] = {
-        "bit": lambda block: f"{block.format.name} bit {block.bits[0]}",
-        "role": lambda b: f"{b.format.name} {b.format.roles[b.bits[0]]}",
-        "site-bit": lambda block: f"{block.site.name} bit {block.bits[0]}",
-    }
-    return tuple(space.by_bit().split(keys[by]).items())
-
-
-def _plan(chosen: Settings, strata: tuple[tuple[str, FaultSpace], ...]) -> Plan:
-    sizes = {name: space.size for name, space in strata}
-    total = sum(sizes.values())
-    if chosen.faults is None:
-        return Exhaustive()
-    if chosen.several is not None:
-        if (chosen.several.count or 0) > total:
-            raise ValueError(
-                f"faults at once must be at most {total}, the size of the fault "
-                f"space, got {chosen.several.count}"
-            )
-        return Uniform(chosen.faults, replacement=True)
-    if chosen.faults > total:
-        raise ValueError(
-            f"faults must be at most {total}, the size of the fault space, got "
-            f"{chosen.faults}; try every fault instead: faults=None or --exhaustive"
-        )
-    if len(strata) == 1:
-        return Uniform(chosen.faults)
-    return Stratified(equal_shares(sizes, chosen.faults))
 
 
 def _shard_size(seconds: float) -> int:

@@ -11,6 +11,7 @@ import typer
 __all__ = [
     "About",
     "AboutOption",
+    "Allocation",
     "AsDeployed",
     "AsJson",
     "Batch",
@@ -32,6 +33,7 @@ __all__ = [
     "Out",
     "PerTrial",
     "Rate",
+    "Replacement",
     "Scope",
     "ScopeOption",
     "Seed",
@@ -106,6 +108,17 @@ Exhaustive = Annotated[
 ]
 StrataOption = Annotated[
     Strata, typer.Option(help="Draw equally many faults from each of these.")
+]
+Replacement = Annotated[
+    bool, typer.Option("--replacement", help="Draw with replacement.")
+]
+Allocation = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME=COUNT,...",
+        help="Faults by stratum, or a JSON file of them, in place of --faults; "
+        "strata left out stay unknown.",
+    ),
 ]
 Seed = Annotated[int, typer.Option(help="Of all randomness.")]
 CriterionText = Annotated[

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -56,6 +58,41 @@ def _several(count: int | None, rate: float | None) -> Any:
     return None if count is None and rate is None else Several(count, rate)
 
 
+def _allocation(text: str | None) -> dict[str, Any] | None:
+    """Return faults by stratum, from ``NAME=COUNT,...`` or the name of a JSON file."""
+    if text is None:
+        return None
+    if "=" not in text or text.endswith(".json"):
+        return _allocation_in(Path(text))
+    found: dict[str, Any] = {}
+    for part in text.split(","):
+        name, _, count = (word.strip() for word in part.rpartition("="))
+        if not name or not count.isdecimal() or name in found:
+            raise ValueError(
+                "allocation must be NAME=COUNT once for each stratum, separated by "
+                f"commas, or a JSON file of them, got {part!r}"
+            )
+        found[name] = int(count)
+    return found
+
+
+def _allocation_in(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        said = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise ValueError(
+            "allocation must be NAME=COUNT,... or a readable JSON file, got "
+            f"{str(file)!r} ({said})"
+        ) from None
+    if not isinstance(found, dict):
+        raise ValueError(
+            f"allocation in {file} must be an object of counts by name, "
+            f"got {type(found).__name__}"
+        )
+    return found
+
+
 def settings(words: Mapping[str, Any]) -> Settings:
     """Return the settings that the options of the command ask for, by their names."""
     from stoic.study import Settings
@@ -69,7 +106,9 @@ def settings(words: Mapping[str, Any]) -> Settings:
         several=_several(words["per_trial"], words["rate"]),
         scope=words["scope"].value,
         faults=None if words["exhaustive"] else words["faults"],
+        replacement=words["replacement"],
         strata=words["strata"].value,
+        allocation=_allocation(words["allocation"]),
         seed=words["seed"],
         criterion=words["criterion"],
         mode=words["mode"].value,

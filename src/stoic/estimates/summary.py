@@ -59,6 +59,18 @@ def _how(manifest: Manifest, estimate: Estimate) -> str:
         return f"the first {estimate.n:,} of {size} faults tried, the others unknown"
     if isinstance(plan, Stratified):
         strata = f"{len(manifest.strata)} strata of {size} faults"
-        return f"{estimate.n:,} faults drawn from {strata}"
+        return f"{estimate.n:,} faults drawn from {strata}{_left_out(manifest, plan)}"
     again = " with replacement" if manifest.plan["replacement"] else ""
     return f"{estimate.n:,} faults drawn uniformly{again} from {size}"
+
+
+def _left_out(manifest: Manifest, plan: Stratified) -> str:
+    """Say what the plan leaves unknown, and what the numbers make of it."""
+    sizes = [s.size for s in manifest.strata if not plan.trials.get(s.name)]
+    if not sizes:
+        return ""
+    part = f"{100 * sum(sizes) / manifest.space.size:.3g} % of the faults"
+    return (
+        f", none from {len(sizes)} of them with {part}: these are unknown, the value "
+        "is that of the others and the interval allows for both"
+    )

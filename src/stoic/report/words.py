@@ -92,6 +92,8 @@ def _plan(plan: Plan, size: str) -> str:
             counts = Counter(by_stratum.values())
             each = ", ".join(
                 f"{trials:,} from each of {strata:,}"
+                if trials
+                else f"none from {strata:,}, which stay unknown"
                 for trials, strata in counts.most_common(4)
             )
             more = " …" if len(counts) > 4 else ""
