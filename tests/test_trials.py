@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 from networks import ZOO, Builder, resnet, subject_of, vgg, views
 from stoic.campaign.scores import scores_of
 from stoic.criteria import Top1Changed
+from stoic.faults.models import SetValue
 from stoic.faults.space import Fault, fault_space
 from stoic.network import stacks
 from stoic.network.fast import TooLargeError
@@ -328,3 +329,38 @@ def test_trials_packed_into_one_batch_are_those_of_runs_alone(build: Builder) ->
                     assert row is not None
                     if a.shape[0] == specimen.inputs.count:
                         assert same_words(a[row], b[row]), fault
+
+
+class _Squashed(nn.Module):
+    """Large values inside of it never reach the output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Linear(4, 6)
+        self.mix = nn.Linear(6, 6)
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.mix(self.body(x)) * 1e18
+        out: Tensor = self.head(h / (1 + h.abs()))
+        return out
+
+
+@pytest.mark.parametrize("value", [1e19, 1e10])
+def test_what_comes_close_to_an_overflow_inside_is_run_exactly(value: float) -> None:
+    torch.manual_seed(0)
+    network, inputs = _Squashed().eval(), Inputs((torch.randn(4, 4),), {})
+    with torch.inference_mode():
+        subject = prepare(network, inputs)
+        own = [site for site in subject.sites if site.kind == "parameter"]
+        for site in own[:2]:
+            space = fault_space([site], model=SetValue(value), inputs=4)
+            faults = [[space.fault(position)] for position in range(space.size)]
+
+            answers = [
+                group.run(None)
+                for group in subject.bench(inputs).groups(faults, fast=True)
+            ]
+
+            quick = {answer.exact for answer in answers} != {True}
+            assert quick == (value == 1e10)

@@ -15,7 +15,7 @@ from stoic.faults.formats import flat_words, value_of
 from stoic.faults.space import Fault
 from stoic.network.budget import Budget
 from stoic.network.exact import ExactStepper, Screen
-from stoic.network.fast import FastStepper, TooLargeError, too_large
+from stoic.network.fast import FastStepper, TooLargeError
 from stoic.network.golden import Golden
 from stoic.network.inject import changes_of, words_of
 from stoic.network.learnt import Learnt
@@ -25,6 +25,7 @@ from stoic.network.program import Program
 from stoic.network.replay import Replay, Replayed
 from stoic.network.rows import RowDims
 from stoic.network.sites import LeftOut, Site
+from stoic.network.sizes import too_large
 from stoic.network.stacks import Stacks
 from stoic.network.subject import (
     Answer,

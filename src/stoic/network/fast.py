@@ -7,7 +7,7 @@ layout that a timed probe found quicker.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -23,8 +23,9 @@ from stoic.network.memory import now
 from stoic.network.patch import Changed, Changes, Patch, overlaid
 from stoic.network.program import Step, Values
 from stoic.network.rules import Call, rule_for
+from stoic.network.sizes import near_overflow, too_large
 
-__all__ = ["FastStepper", "Laid", "TooLargeError", "too_large"]
+__all__ = ["FastStepper", "Laid", "TooLargeError"]
 
 
 class TooLargeError(RuntimeError):
@@ -73,6 +74,7 @@ class FastStepper:
         laid: The same, in the layout that steps are quickest in.
         folds: Batch norms folded into convolutions.
         exact: For patches that it has proved; nothing where bits cannot be compared.
+        loud: Values that are close to an overflow in the golden run, as masks are.
         sums: Whether to add a deviation's part to the golden result.
     """
 
@@ -80,6 +82,7 @@ class FastStepper:
     laid: Run
     folds: Mapping[str, Fold]
     exact: ExactStepper | None
+    loud: Collection[str]
     sums: bool = True
 
     @classmethod
@@ -96,7 +99,7 @@ class FastStepper:
         layout = learnt.once("layout", partial(_layout, golden))
         found = learnt.once("folds", partial(find_folds, golden, layout))
         folds = found if fold else {}
-        return cls(golden, Laid(golden, layout), folds, exact, sums)
+        return cls(golden, Laid(golden, layout), folds, exact, golden.loud, sums)
 
     def on_rows(self, rows: Tensor) -> FastStepper:
         """Return the same steps on a batch of picked inputs."""
@@ -117,7 +120,10 @@ class FastStepper:
             if narrow is not None:
                 return narrow, True
         _check_sizes(changes)
-        return self._inexact(step, changes, hit), False
+        result = self._inexact(step, changes, hit)
+        if step.name not in self.loud and near_overflow(result):
+            raise TooLargeError
+        return result, False
 
     def _inexact(self, step: Step, changes: Changes, hit: bool) -> Any:
         fold = self.folds.get(step.name)
@@ -161,21 +167,10 @@ def _is_patch(change: Any) -> bool:
 
 
 def _check_sizes(changes: Changes) -> None:
-    """Refuse deviations that later layers might carry over the format's edge.
-
-    Far below the largest number, so that what follows does not overflow in one way of
-    summing and not in the other. Whole values come from checked patches.
-    """
+    """Refuse patches that later layers might carry over the format's edge."""
     for change in changes.values():
         if isinstance(change, Patch) and too_large(change.piece):
             raise TooLargeError
-
-
-def too_large(values: Tensor) -> bool:
-    """Say whether any of some values is one that fast steps refuse; NaN is."""
-    if not values.is_floating_point():
-        return False
-    return not bool(values.abs().max() < torch.finfo(values.dtype).max ** 0.5)
 
 
 def _layout(golden: Golden) -> torch.memory_format:

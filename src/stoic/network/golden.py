@@ -13,6 +13,7 @@ from torch import Tensor
 from stoic.network.patch import laid_as
 from stoic.network.program import Program, Step, Values
 from stoic.network.rows import ODD, SAME, RowDim, RowDims
+from stoic.network.sizes import near_overflow
 
 __all__ = ["Golden", "Run", "Selected", "parts_with_rows"]
 
@@ -44,6 +45,7 @@ class Golden:
         self._again: Values = {}
         self._again_bytes = again_bytes
         self.nbytes: dict[str, int] = {}
+        self.loud: set[str] = set()
         self._run(keep)
 
     def _run(self, keep: Collection[str] | None) -> None:
@@ -51,6 +53,8 @@ class Golden:
         for step in self.program.steps:
             self._values[step.name] = value = step(self._values.__getitem__)
             self.nbytes[step.name] = getattr(value, "nbytes", 0)
+            if near_overflow(value):
+                self.loud.add(step.name)
             for name in (*step.inputs, step.name):
                 done = last.get(name, -1) <= step.order
                 if done and keep is not None and self._droppable(name, keep):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from stoic.faults.formats import format_of
 from stoic.faults.space import Fault
+from stoic.network.fast import TooLargeError
 from stoic.network.golden import Golden, Selected
 from stoic.network.learnt import Learnt
 from stoic.network.memory import now, one_thread
@@ -21,6 +22,7 @@ from stoic.network.patch import Changes, Patch, overlaid
 from stoic.network.program import Ref, Step
 from stoic.network.replay import Replay
 from stoic.network.rules import Call, rule_for
+from stoic.network.sizes import near_overflow
 from stoic.network.subject import Answer, Group, Rows, Trials
 
 __all__ = ["Stacks"]
@@ -157,7 +159,7 @@ class Stacks:
         where = self._golden.dim(step.name)
         assert where is not None
         patch = Patch(dim, row, where.joined(versions))
-        replay = Replay(_StackStepper(selected), exit_masked=False)
+        replay = Replay(_StackStepper(selected, self._golden.loud), exit_masked=False)
         outputs = replay({step.name: patch}, deadline=deadline).outputs
 
         def lookup(name: str) -> Any:
@@ -192,19 +194,23 @@ def _second_time(run: Callable[[], object]) -> float:
 class _StackStepper:
     """Run steps on a stack: last bits depend on its size, so nothing is exact."""
 
-    def __init__(self, golden: Selected) -> None:
+    def __init__(self, golden: Selected, loud: Collection[str]) -> None:
         self.golden = golden
+        self._loud = loud
 
     def __call__(
         self, step: Step, changes: Changes, *, hit: bool = False
     ) -> tuple[Any, bool]:
         patched = any(isinstance(change, Patch) for change in changes.values())
         rule = rule_for(step) if patched else None
+        result = None
         if rule is not None:
             result = rule(Call(step, changes, self.golden, fast=True))
-            if result is not None:
-                return result, False
-        return step(overlaid(changes, self.golden)), False
+        if result is None:
+            result = step(overlaid(changes, self.golden))
+        if step.name not in self._loud and near_overflow(result):
+            raise TooLargeError
+        return result, False
 
 
 def _channel(
