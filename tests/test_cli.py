@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stoic.cli import commands
 from stoic.cli.commands import main
+from stoic.estimates import TABLES
+from stoic.settings import Settings
+from stoic.study import pvf
 
 A_CASE = """
 import torch
@@ -174,11 +180,11 @@ def test_sdc_and_nonfinite_are_one_outcome_where_asked(
 
 
 def test_every_table_is_asked_for_by_name(capsys: pytest.CaptureFixture[str]) -> None:
-    from stoic.estimates import TABLES
-
     assert measure("--fault-model", "stuck-at-1", "--json", "--table", "network") == 0
     run = json.loads(capsys.readouterr().out)["run"]
+    page = (Path(__file__).parent.parent / "docs" / "measure.md").read_text()
     for name in TABLES:
+        assert f"`{name}`" in page.partition("## Tables")[2]
         assert main(["report", run, "--json", "--table", name]) == 0
         (row, *_) = json.loads(capsys.readouterr().out)[name]
         assert {"key", "value", "low", "high", "kind", "confidence", "about"} <= {*row}
@@ -313,6 +319,32 @@ def test_cases_and_sites_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert rows["0.weight"]["shape"] == "8x4"
     assert rows["1:out"]["kind"] == "activation"
     assert main(["sites", "cli_case:small", "--left-out"]) == 0
+
+
+def test_options_are_settings_or_what_the_page_says_of_them() -> None:
+    """As the page on measuring lists them."""
+    renamed = {
+        "kind": "kinds",
+        "fault_model": "model",
+        "per_trial": "several",
+        "rate": "several",
+        "exhaustive": "faults",
+        "time_limit": "limit_s",
+        "slow_path": "captured",
+    }
+    of_pvf = {"out", "verify", "about", "with_nonfinite"}
+    alone = {"device", "inputs", "threads", "table", "as_json", "fail_above", "case"}
+    options = {*inspect.signature(commands.pvf).parameters}
+    fields = {field.name for field in dataclasses.fields(Settings)}
+
+    assert {renamed.get(name, name) for name in options - of_pvf - alone} | {
+        "shard"
+    } == fields
+    assert of_pvf <= {*inspect.signature(pvf).parameters}
+    page = (Path(__file__).parent.parent / "docs" / "measure.md").read_text()
+    for name in {*renamed, *of_pvf, *alone} - {"case", "as_json"}:
+        assert f"`--{name.replace('_', '-')}" in page, name
+    assert "`--json`" in page
 
 
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
