@@ -3,7 +3,7 @@
 import math
 import struct
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
@@ -22,6 +22,7 @@ from brute import (
     word_at,
 )
 from stoic.campaign.campaign import Several
+from stoic.campaign.running import EngineError
 from stoic.criteria import Custom, Tolerance
 from stoic.faults.models import (
     BitFlip,
@@ -32,6 +33,8 @@ from stoic.faults.models import (
     SetValue,
     StuckAt,
 )
+from stoic.network.captured import CapturedBench
+from stoic.network.subject import Answer, Group
 from stoic.study import Measured, pvf
 from test_criteria import (
     crossed,
@@ -822,3 +825,43 @@ def test_a_criterion_that_raises_is_no_outcome(tmp_path: Path) -> None:
             criterion=Custom(picky, name="picky"),
             out=tmp_path / "run",
         )
+
+
+def test_a_group_that_does_not_fit_is_halved_until_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups, sizes = CapturedBench.groups, []
+
+    def short(self: CapturedBench, *args: Any, **kwargs: Any) -> Iterator[Group]:
+        for group in groups(self, *args, **kwargs):
+
+            def run(deadline: float | None, group: Group = group) -> Answer:
+                sizes.append(len(group.places))
+                if len(group.places) > 2:
+                    raise torch.OutOfMemoryError("no room")
+                return group.run(deadline)
+
+            yield Group(group.places, run)
+
+    def run(folder: str) -> list[Recorded]:
+        kinds: tuple[Any, ...] = ("activation",)
+        pvf(thirty(), points(), faults=64, kinds=kinds, out=tmp_path / folder)
+        return recorded(tmp_path / folder)
+
+    right = run("all")
+    monkeypatch.setattr(CapturedBench, "groups", short)
+
+    assert repr(run("few")) == repr(right)
+    assert max(sizes) > 2
+
+
+def test_a_trial_that_does_not_fit_by_itself_stops_the_campaign(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(*args: Any, **kwargs: Any) -> Answer:
+        raise torch.OutOfMemoryError("no room")
+
+    monkeypatch.setattr(CapturedBench, "run", run)
+
+    with pytest.raises(EngineError, match="a trial must fit this machine"):
+        pvf(thirty(), points(), faults=5, out=tmp_path / "run")

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 
@@ -16,6 +17,8 @@ from stoic.faults.space import Fault
 from stoic.network.replay import TimeLimitError
 from stoic.network.subject import Answer, Bench, Group, one_by_one
 
+_Way = Literal["fast", "exact", "alone"]
+
 __all__ = ["EngineError", "Ran", "run_trials"]
 
 # What says something of the machine and nothing of the network.
@@ -24,6 +27,10 @@ OURS = (MemoryError, RecursionError, torch.OutOfMemoryError, torch.AcceleratorEr
 
 class EngineError(RuntimeError):
     """A trial could not be run, for a reason that is no fault of the network's."""
+
+
+class _TooMuchError(RuntimeError):
+    """A group needs more memory than there is: half of it may not."""
 
 
 @dataclass(frozen=True)
@@ -98,19 +105,20 @@ class _Batch:
         self.ran = ran
         self._jury = Jury(bay, bench, start, ran.blocks)
         self._waiting: list[_Waiting] = []
+        self._faults: dict[int, tuple[Fault, ...]] = {}
 
     def run(self, here: list[int], tick: Callable[[int], None] | None) -> None:
         """Run some of the trials and judge them; again where that settles nothing."""
-        faults = {i: self._local(i) for i in here}
+        self._faults = {i: self._local(i) for i in here}
+        left = self._round(here, "fast" if self.bay.fast else "exact", tick)
+        left = self._round(left, "exact")
+        self._round(left, "alone")
 
-        def given(members: list[int]) -> list[tuple[Fault, ...]]:
-            return [faults[i] for i in members]
-
-        quick = self.bench.groups(given(here), fast=self.bay.fast)
-        again = self._round(here, quick, tick)
-        alone = self._round(again, self.bench.groups(given(again), fast=False))
-        places = range(len(alone))
-        self._round(alone, one_by_one(self.bench, given(alone), places, fast=False))
+    def _groups(self, members: list[int], way: _Way) -> Iterator[Group]:
+        faults = [self._faults[i] for i in members]
+        if way == "alone":
+            return one_by_one(self.bench, faults, range(len(faults)), fast=False)
+        return self.bench.groups(faults, fast=way == "fast")
 
     def _local(self, i: int) -> tuple[Fault, ...]:
         """Return the faults of a trial that strike here, with rows for inputs."""
@@ -130,15 +138,21 @@ class _Batch:
     def _round(
         self,
         members: list[int],
-        groups: Iterator[Group],
+        way: _Way,
         tick: Callable[[int], None] | None = None,
     ) -> list[int]:
         """Run trials in groups; return those that are not settled by it."""
         left: list[int] = []
-        for group in groups:
+        for group in self._groups(members, way):
             trials = [members[place] for place in group.places]
-            with self._timed(trials):
-                left += self._run(trials, group)
+            try:
+                with self._timed(trials):
+                    left += self._run(trials, group)
+            except _TooMuchError:
+                half = len(trials) // 2
+                left += self._round(trials[:half], way) + self._round(
+                    trials[half:], way
+                )
             if self._is_time_to_judge():
                 left += self._judge_waiting()
             if tick:
@@ -218,8 +232,7 @@ class _Batch:
             raise
         except OURS as error:
             if len(group.places) > 1:
-                # A group needs more than its trials do one by one.
-                raise RaisedError(told(error)) from error
+                raise _TooMuchError from error
             raise EngineError(
                 f"a trial must fit this machine, got {told(error)}; "
                 "use a smaller batch, or less memory for golden values"

@@ -176,9 +176,9 @@ def _check_sizes(changes: Changes) -> None:
 def _layout(golden: Golden) -> torch.memory_format:
     """Return the layout in which the program's convolutions take less time.
 
-    Where memory is short there is no room for values in another layout.
+    Where memory is limited there is no room for values in another layout.
     """
-    if not golden.whole:
+    if golden.bounded:
         return torch.contiguous_format
     times = {
         layout: _probe(golden, layout)

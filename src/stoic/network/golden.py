@@ -43,7 +43,7 @@ class Golden:
         self.inputs = batch_size(leaves)
         self._values: Values = program.given(leaves)
         self._again: Values = {}
-        self._again_bytes = again_bytes
+        self.again_bytes = again_bytes
         self.nbytes: dict[str, int] = {}
         self.loud: set[str] = set()
         self._run(keep)
@@ -59,6 +59,11 @@ class Golden:
                 done = last.get(name, -1) <= step.order
                 if done and keep is not None and self._droppable(name, keep):
                     del self._values[name]
+
+    @cached_property
+    def bounded(self) -> bool:
+        """Whether memory is limited."""
+        return self.again_bytes > 0 or not self.whole
 
     @property
     def largest(self) -> int:
@@ -98,7 +103,7 @@ class Golden:
     def _hold(self, name: str, value: Any) -> None:
         """Hold a value computed again, and let go of the oldest ones for it."""
         self._again[name] = value
-        while len(self._again) > 1 and self._size_again() > self._again_bytes:
+        while len(self._again) > 1 and self._size_again() > self.again_bytes:
             del self._again[next(iter(self._again))]
 
     def _size_again(self) -> int:

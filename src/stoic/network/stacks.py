@@ -137,8 +137,12 @@ class Stacks:
         found = self._reader(value)
         assert found is not None
         steps = self._golden.program.steps[found[0].order :]
-        largest = max(self._golden.nbytes[step.name] for step in steps)
-        return int(_STACK_BYTES // max(largest, 1))
+        sizes = [self._golden.nbytes[step.name] for step in steps]
+        most = _STACK_BYTES // max(max(sizes), 1)
+        if self._golden.bounded:
+            # All values of a stack are held at once.
+            most = min(most, self._golden.again_bytes // max(sum(sizes), 1))
+        return int(most)
 
     def run(self, faults: Sequence[Fault], deadline: float | None) -> Answer:
         """Run faults of one row as a batch of their own, fault by fault."""
