@@ -155,6 +155,13 @@ def test_another_number_of_threads_is_refused(halted: Path) -> None:
         torch.set_num_threads(threads)
 
 
+def test_another_memory_layout_is_refused(halted: Path) -> None:
+    # The same words, column by column.
+    turned = points().T.contiguous().T
+
+    assert_refused(lambda: resumed(network(), turned, halted), "layout", halted)
+
+
 def tail(output: Tensor) -> Tensor:
     return output * 2
 

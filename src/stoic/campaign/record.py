@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,7 +29,7 @@ from stoic.criteria import Custom
 from stoic.faults.space import Block
 from stoic.network.sites import Site
 
-__all__ = ["engine_record", "manifest_of", "recorded"]
+__all__ = ["manifest_of", "recorded"]
 
 _SINGLE_BIT = ("flip", "stuck-at")
 
@@ -178,13 +178,17 @@ def manifest_of(
         seed=campaign.seed,
         criterion=bay.judge.criterion.as_record(),
         mode="fast" if bay.fast else "exact",
-        engine={**engine_record(campaign), **_judge_record(bay.judge, sound)},
+        engine={
+            **_engine_record(campaign),
+            "layout": _layouts([*network.parameters(), *bay.inputs.leaves]),
+            **_judge_record(bay.judge, sound),
+        },
         versions={"python": platform.python_version(), "torch": torch.__version__},
         top_k=bay.judge.top_k,
     )
 
 
-def engine_record(campaign: Campaign) -> dict[str, Any]:
+def _engine_record(campaign: Campaign) -> dict[str, Any]:
     """Return the settings that the words of outputs may depend on."""
     bay = campaign.bay
     leaves = (leaf for leaf in bay.inputs.leaves if isinstance(leaf, Tensor))
@@ -200,6 +204,21 @@ def engine_record(campaign: Campaign) -> dict[str, Any]:
         "captured": bay.subject.reason is None,
         "reason": bay.subject.reason,
     }
+
+
+def _layouts(tensors: Iterable[Any]) -> str:
+    """Name the memory layouts of tensors: kernels choose their instructions by them."""
+    formats = {_layout(t) for t in tensors if isinstance(t, Tensor)}
+    return " and ".join(sorted(formats)) or "contiguous"
+
+
+def _layout(tensor: Tensor) -> str:
+    if tensor.is_contiguous():
+        return "contiguous"
+    last = {4: torch.channels_last, 5: torch.channels_last_3d}.get(tensor.dim())
+    if last is not None and tensor.is_contiguous(memory_format=last):
+        return "channels last"
+    return "with gaps"
 
 
 def _network_record(network: nn.Module, name: str) -> records.NetworkRecord:

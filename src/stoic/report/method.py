@@ -22,6 +22,7 @@ _ENGINE = {
     "device": "{}",
     "cpu": "{}",
     "threads": "threads: {}",
+    "layout": "memory layout: {}",
     "batch": "inputs per run: {}",
     "shard": "trials per shard: {}",
     "limit_s": "time limit: {:g} s per run",
