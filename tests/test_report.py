@@ -23,10 +23,12 @@ from stoic.estimates import (
     summary,
     worst_sites,
 )
-from stoic.records import Run, RunError
+from stoic.estimates.changed import changed_share
+from stoic.plans import Stratified
+from stoic.records import Run, RunError, StratumRecord, open_run
 from stoic.report import write_report
 from stoic.report.layers import rows_by
-from stoic.report.text import limits, percent
+from stoic.report.text import limits, percent, span
 
 HOSTILE = '<script>alert(1)</script>&"' + "'"
 VOID = {"meta", "line", "circle", "wbr"}
@@ -157,6 +159,78 @@ def test_the_numbers_are_those_of_the_tables(shown: tuple[Run, Path]) -> None:
     for row in per_class(run):
         assert_shows(page.row("inputs", f"class {row.label}"), row)
     assert len(per_input(run)) == 6
+
+
+def test_the_channels_shown_have_the_highest_lower_limits(run: Run) -> None:
+    page = report(run)
+
+    rows = sorted(pvf(run, "channel"), key=lambda row: -row.estimate.low)
+    shown = [row for row in page.rows["sites"] if " channel " in row[0]]
+    assert len(shown) == sum(row.estimate.value > 0 for row in rows) > 1
+    for cells, row in zip(shown, rows, strict=False):
+        site, channel = row.key
+        assert cells[0].split() == [*str(site).split(), "channel", str(channel)]
+        assert_shows([cell.strip() for cell in cells], row)
+
+
+def test_strata_have_a_section_of_their_own(tmp_path: Path) -> None:
+    names = {"conv.weight": 96, "conv.bias": 32, "fc.weight": 96}
+    strata = [StratumRecord(name=n, size=s, sites=[n]) for n, s in names.items()]
+    plan = Stratified({"conv.weight": 20, "conv.bias": 32, "fc.weight": 0})
+    trials = [
+        MadeTrial(
+            site, place // 16, place % 16, failed=[0] * (place % 3 == 0), stratum=number
+        )
+        for number, (site, count) in enumerate([("conv.weight", 20), ("conv.bias", 32)])
+        for place in range(count)
+    ]
+    run = make_run(
+        tmp_path / "run", a_manifest(strata=strata, plan=plan.as_record()), trials
+    )
+
+    page = report(run)
+
+    for row in pvf(run, "stratum"):
+        if row.estimate.low < row.estimate.high:
+            assert_shows(page.row("strata", row.label), row)
+    assert "1 of 3 have no trials and no line: nothing is known of them" in page.text
+    assert "none from 1, which stay unknown" in page.text
+    assert "none from 1 of them with 42.9 % of the faults" in page.text
+
+
+def test_a_stuck_bit_may_change_nothing(tmp_path: Path) -> None:
+    space = a_manifest().space.model_copy(
+        update={"fault_model": {"name": "stuck-at", "level": 1}}
+    )
+    manifest = a_manifest().model_copy(update={"space": space})
+
+    page = report(make_run(tmp_path / "run", manifest, some_trials()))
+
+    (row,) = changed_share(open_run(tmp_path / "run"))
+    # A trial as the test writes it down changes its word.
+    assert row.estimate.value == 1 and row.estimate.low < 1
+    told = f"Of the faults, {span(row.estimate)} change their word at all; the others"
+    assert f"{told} are masked." in page.text
+
+
+def test_a_report_about_a_population_says_so(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", a_manifest(inputs=36), some_trials())
+
+    fixed = read(write_report(run.path))
+    page = read(write_report(run.path, about="population", with_nonfinite=True))
+
+    rows = [*pvf(run, "component", about="population")]
+    for row in rows:
+        if row.estimate.value:
+            assert_shows(page.row("layers", row.label), row)
+    assert "over inputs like these, of 36 clusters" in page.text
+    assert "taken for a sample of a population" in page.text
+    assert page.row("outcomes", "SDC or non-finite")
+    assert "which are held fixed" in fixed.text
+    assert "which are held fixed" not in page.text
+    assert "SDC or non-finite" not in fixed.text
+    with pytest.raises(ValueError, match="about must be inputs or population"):
+        write_report(run.path, about="faults")  # type: ignore[arg-type]
 
 
 def test_every_number_format_has_its_bits(shown: tuple[Run, Path]) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stoic.estimates import About, Row, pvf, summary
+from stoic.estimates.changed import changed_share
+from stoic.estimates.population import stratified
 from stoic.records import Manifest, Run, open_run
 from stoic.records.files import write_whole, writing
 from stoic.report.bits import Format, formats
@@ -15,7 +17,7 @@ from stoic.report.layers import Layers, layers_of, rows_by
 from stoic.report.method import Fact, Tallies, method, tallies
 from stoic.report.outcomes import Outcomes, outcomes
 from stoic.report.plots import LEVELS, Plot, Scale, level, plot
-from stoic.report.text import limits, percent, shortened
+from stoic.report.text import limits, percent, shortened, span
 from stoic.report.words import criterion_words, planned
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ class _Places:
         by_kind: One line per kind of site, if there are several.
         sites: All sites that have trials, in network order.
         worst: Those with the highest estimates above 0.
+        channels: Output channels with the highest lower limits, if any failed.
         formats: Tables by bit; none if faults have no single bit.
     """
 
@@ -46,6 +49,7 @@ class _Places:
     by_kind: Plot | None
     sites: Plot
     worst: Plot
+    channels: Plot
     formats: tuple[Format, ...]
 
 
@@ -61,7 +65,9 @@ class _Contents:
     planned: int
     tallies: Tallies
     outcomes: Outcomes
+    changed: str
     places: _Places | None
+    strata: Plot | None
     classes: Ranking | None
     inputs: Ranking | None
     method: tuple[Fact, ...]
@@ -108,7 +114,9 @@ def _contents(run: Run, about: About, with_nonfinite: bool) -> _Contents:
         tallies=counts,
         about=about,
         outcomes=outcomes(run, about=about, with_nonfinite=with_nonfinite),
+        changed=_changed(run),
         places=_places(run, about),
+        strata=_strata(run),
         classes=ranked_classes(run),
         inputs=ranked_inputs(run),
         method=method(manifest, counts),
@@ -138,8 +146,28 @@ def _places(run: Run, about: About) -> _Places | None:
         by_kind=_by_kind(run, about) if len(set(kinds.values())) > 1 else None,
         sites=plot(map(named, by_site)),
         worst=plot(named(row) for row in worst if row.estimate.value > 0),
+        channels=_channels(run, about),
         formats=_formats(run, layers, about),
     )
+
+
+def _channels(run: Run, about: About) -> Plot:
+    """The channels that are shown to be vulnerable: most have too few trials to be."""
+    rows = [r for r in pvf(run, "channel", about=about) if r.estimate.value > 0]
+    rows.sort(key=lambda row: (-row.estimate.low, -row.estimate.value))
+    return plot((str(r.key[0]), f"channel {r.key[1]}", "", r) for r in rows[:_WORST])
+
+
+def _strata(run: Run) -> Plot | None:
+    """The strata with trials, if faults were drawn from each apart."""
+    if not stratified(run.manifest):
+        return None
+    return plot((row.label, "", "", row) for row in pvf(run, "stratum"))
+
+
+def _changed(run: Run) -> str:
+    """How many faults change their word, in words; empty where all of them do."""
+    return "".join(span(row.estimate) for row in changed_share(run))
 
 
 def _by_kind(run: Run, about: About) -> Plot:
