@@ -15,6 +15,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from stoic.words import as_words
+
 __all__ = [
     "AnyChange",
     "Criterion",
@@ -198,9 +200,7 @@ class AnyChange:
     def failed(self, golden: Any, faulty: Any, labels: Tensor | None) -> Tensor:
         """Fail an input of which any word differs; NaN and -0.0 are words too."""
         _check_rows(golden)
-        word = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-        kind = word[golden.element_size()]
-        moved: Tensor = golden.view(kind) != faulty.view(kind)
+        moved = as_words(golden) != as_words(faulty)
         return moved.reshape(len(moved), -1).any(1)
 
     def clearance(self, golden: Any, faulty: Any, labels: Tensor | None) -> Tensor:

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from stoic.words import as_words
+
 __all__ = ["Moved", "differing", "gaps", "taken"]
 
 
@@ -36,7 +38,9 @@ def differing(golden: Any, faulty: Any, count: int) -> NDArray[Any]:
             differs[:] = True
             continue
         a, b = (_rowed(t, count) for t in (a, b))
-        differs |= (_words(a) != _words(b)).any(1).cpu().numpy()
+        differs |= (
+            (as_words(a.contiguous()) != as_words(b.contiguous())).any(1).cpu().numpy()
+        )
     return differs
 
 
@@ -89,8 +93,3 @@ def _rowed(tensor: Tensor, inputs: int) -> Tensor:
     if tensor.dim() and tensor.shape[0] == inputs:
         return tensor.reshape(inputs, -1)
     return tensor.reshape(1, -1).expand(inputs, -1)
-
-
-def _words(tensor: Tensor) -> Tensor:
-    kinds = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-    return tensor.contiguous().view(kinds[tensor.element_size()])

@@ -11,14 +11,9 @@ from torch import Tensor
 from stoic.network.golden import Golden
 from stoic.network.program import First, Program, Ref, Step
 from stoic.network.rules.channels import BATCH_NORM
+from stoic.network.rules.contraction import CONVOLUTIONS
 
 __all__ = ["Fold", "find_folds", "only_norm"]
-
-_CONVOLUTIONS = (
-    torch.ops.aten.conv1d.default,
-    torch.ops.aten.conv2d.default,
-    torch.ops.aten.conv3d.default,
-)
 
 
 @dataclass(frozen=True)
@@ -67,7 +62,7 @@ def find_folds(golden: Golden, layout: torch.memory_format) -> dict[str, Fold]:
     folds: dict[str, Fold] = {}
     for step in golden.program.steps:
         norm = only_norm(golden.program, step)
-        if norm is not None and step.op in _CONVOLUTIONS and not step.kwargs:
+        if norm is not None and step.op in CONVOLUTIONS and not step.kwargs:
             fold = _folded(step, norm, golden, layout)
             folds[step.name] = folds[norm.name] = fold
     return folds

@@ -9,6 +9,8 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from stoic.words import as_words
+
 __all__ = [
     "Changed",
     "Changes",
@@ -126,19 +128,13 @@ def widened(patch: Patch, width: int, golden: Tensor) -> Patch:
     return Patch(patch.dim, start, piece)
 
 
-_WORDS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-
-
 def same_words(a: Any, b: Any) -> bool:
     """Say whether two values are equal to the bit: NaN equals NaN, -0.0 is not 0.0."""
     if not isinstance(a, Tensor) or not isinstance(b, Tensor):
         return bool(a == b)
     if a.dtype != b.dtype or a.shape != b.shape:
         return False
-    if a.is_complex():
-        return same_words(torch.view_as_real(a), torch.view_as_real(b))
-    word = _WORDS[a.element_size()]
-    return torch.equal(a.view(word), b.view(word))
+    return torch.equal(as_words(a), as_words(b))
 
 
 def agrees(result: Any, full: Any) -> bool:

@@ -22,6 +22,7 @@ from stoic.network.patch import Changes, Patch, overlaid
 from stoic.network.program import Ref, Step
 from stoic.network.replay import Replay
 from stoic.network.rules import Call, rule_for
+from stoic.network.rules.contraction import CONVOLUTIONS
 from stoic.network.sizes import near_overflow
 from stoic.network.subject import Answer, Group, Rows, Trials
 
@@ -34,11 +35,6 @@ Alone = Callable[[Sequence[Fault]], object]
 _STACK_BYTES = 16 << 20
 _UNTRIED = 1 << 62
 _ATEN = torch.ops.aten
-_CONVOLUTIONS = (
-    _ATEN.conv1d.default,
-    _ATEN.conv2d.default,
-    _ATEN.conv3d.default,
-)
 
 
 class Stacks:
@@ -126,7 +122,7 @@ class Stacks:
         step = readers[0]
         if self._golden.dim(step.name) is None:
             return None
-        known = step.op in (*_CONVOLUTIONS, _ATEN.linear.default) and not step.kwargs
+        known = step.op in (*CONVOLUTIONS, _ATEN.linear.default) and not step.kwargs
         for place in (1, 2):
             if known and len(step.args) > place and step.args[place] == Ref(value):
                 return step, place
@@ -227,7 +223,7 @@ def _channel(
     rows = _versions(faults, golden(site.value).narrow(0, row, 1), row * inner)
     weight = rows if place == 1 else golden(step.args[1].name).narrow(0, row, 1)
     bias = _bias(step, golden, row) if place == 1 else rows.reshape(-1)
-    if step.op in _CONVOLUTIONS:
+    if step.op in CONVOLUTIONS:
         return 1, row, _convolved(step, golden, row, weight, bias)
     value = golden(step.args[0].name)
     versions = torch.nn.functional.linear(value, weight) + bias

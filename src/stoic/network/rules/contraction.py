@@ -16,9 +16,14 @@ from torch import Tensor
 from stoic.network.patch import Changed, Patch
 from stoic.network.rules.contract import Call, Rule
 
-__all__ = ["RULES"]
+__all__ = ["CONVOLUTIONS", "RULES"]
 
 _ATEN = torch.ops.aten
+CONVOLUTIONS = (
+    _ATEN.conv1d.default,
+    _ATEN.conv2d.default,
+    _ATEN.conv3d.default,
+)
 
 
 def convolution(call: Call) -> Changed | None:
