@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -238,7 +238,7 @@ def _campaign(
     sound = check_golden(case.network, bay)
     best = min(sound.judge.top_k, chosen.best)
     bay = replace(bay, judge=replace(sound.judge, top_k=best))
-    size = chosen.shard or _shard_size(sound.seconds)
+    size = chosen.shard or _shard_size(sound.seconds * _part_of_a_run(strata))
     return Campaign(bay, strata, plan, chosen.seed, size, chosen.several), sound
 
 
@@ -259,6 +259,13 @@ def _space(subject: Subject, chosen: Settings, inputs: int) -> FaultSpace:
     return fault_space(
         sites, bits=chosen.bits, model=chosen.model, inputs=inputs, scope=chosen.scope
     )
+
+
+def _part_of_a_run(strata: Sequence[tuple[str, FaultSpace]]) -> float:
+    """Return how much of a full run a trial needs: of one input, only its row."""
+    blocks = [block for _, space in strata for block in space.blocks]
+    rows = sum(block.size / (block.inputs or 1) for block in blocks)
+    return rows / sum(block.size for block in blocks)
 
 
 def _shard_size(seconds: float) -> int:
