@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,7 +45,7 @@ class Clusters:
         full: Trials of which all inputs that they exposed count.
         unknown: Trials of which the outcome is unknown.
         row: Index of the trial, for every trial and cluster with inputs that count,
-            or that do not in a full trial.
+            or that do not in a full trial; ascending.
         column: Index of the cluster.
         share: Of the exposed inputs, those of the cluster that count; in a full trial,
             those that do not, below 0.
@@ -73,13 +73,14 @@ class Clusters:
 
         def estimate(rows: Integers, faults: Counter[int]) -> Estimate:
             drawn = 0.0 if self.again else len(rows) / faults.total()
-            most = self.full | self.unknown
-            low, below = self._mean(rows, self.full, drawn, confidence)
-            high, above = self._mean(rows, most, drawn, confidence)
-            known = rows[~self.unknown[rows]]
+            group = self._of(rows)
+            most = group.full | group.unknown
+            low, below = group._mean(group.full, drawn, confidence)
+            high, above = group._mean(most, drawn, confidence)
+            known = group._of(np.flatnonzero(~group.unknown))
             value = 0.5
-            if known.size:
-                value, _ = self._mean(known, self.full, drawn, confidence)
+            if known.own.size:
+                value, _ = known._mean(known.full, drawn, confidence)
             return Estimate(
                 value=value,
                 low=max(0.0, min(low - below, value)),
@@ -92,27 +93,38 @@ class Clusters:
 
         return estimate
 
+    def _of(self, trials: Integers) -> Clusters:
+        """Return the same of some trials, in their order."""
+        first = np.searchsorted(self.row, trials)
+        counts = np.searchsorted(self.row, trials, side="right") - first
+        ends = np.cumsum(counts)
+        cells = np.arange(counts.sum()) + np.repeat(first + counts - ends, counts)
+        return replace(
+            self,
+            own=self.own[trials],
+            full=self.full[trials],
+            unknown=self.unknown[trials],
+            row=np.repeat(np.arange(len(trials)), counts),
+            column=self.column[cells],
+            share=self.share[cells],
+        )
+
     def _mean(
-        self, rows: Integers, full: Bools, drawn: float, confidence: float
+        self, full: Bools, drawn: float, confidence: float
     ) -> tuple[float, float]:
-        """The mean share, and half of the width of its interval."""
-        chosen = np.zeros(len(self.own), bool)
-        chosen[rows] = True
-        cell = chosen[self.row]
-        row, column, share = self.row[cell], self.column[cell], self.share[cell]
-        full = chosen & full
-        n, many = len(rows), len(self.weight)
-        reached, reached_full = self._reached(chosen), self._reached(full)
-        by_trial = np.bincount(row, share, len(self.own)) + full
-        by_cluster = np.bincount(column, share, many) + reached_full
+        """The mean share over all trials, and half of the width of its interval."""
+        n, many = len(self.own), len(self.weight)
+        reached = self._reached(np.ones(n, np.bool_))
+        by_trial = np.bincount(self.row, self.share, n) + full
+        by_cluster = np.bincount(self.column, self.share, many) + self._reached(full)
         mean = min(max(float(by_trial.sum()) / n, 0.0), 1.0)
         if not 1e-12 < mean < 1 - 1e-12:
             # Fault 1 with cluster 1, 2 with 2, ...: so many pairs are independent.
             pairs = min(n, many)
             return mean, 1 - ((1 - confidence) / 2) ** (1 / pairs)
-        faults = float(((by_trial - mean)[chosen] ** 2).sum()) * (1 - drawn)
+        faults = float(((by_trial - mean) ** 2).sum()) * (1 - drawn)
         clusters = float(((by_cluster - mean * reached) ** 2).sum())
-        both = self._both(row, column, share, chosen, full, mean) * (1 - drawn)
+        both = self._both(full, mean) * (1 - drawn)
         # Never less than one way alone, which rounding and luck could bring about.
         variance = max(faults, clusters, faults + clusters - both) / n**2
         few = min(n, many) if drawn < 1 else many
@@ -125,21 +137,14 @@ class Clusters:
         everywhere = int((chosen & (self.own < 0)).sum())
         return everywhere * self.weight + np.bincount(own, minlength=len(self.weight))
 
-    def _both(
-        self,
-        row: Integers,
-        column: Integers,
-        share: Floats,
-        chosen: Bools,
-        full: Bools,
-        mean: float,
-    ) -> float:
+    def _both(self, full: Bools, mean: float) -> float:
         """The sum over trials and clusters of the squared deviations."""
-        weight = np.where(self.own[row] >= 0, 1.0, self.weight[column])
+        weight = np.where(self.own[self.row] >= 0, 1.0, self.weight[self.column])
         square = np.where(self.own >= 0, 1.0, float((self.weight**2).sum()))
-        counted = float((share**2 + 2 * (full[row] - mean) * share * weight).sum())
+        cross = 2 * (full[self.row] - mean) * self.share * weight
+        counted = float((self.share**2 + cross).sum())
         whole = float(square[full].sum()) * (1 - 2 * mean)
-        return counted + whole + mean**2 * float(square[chosen].sum())
+        return counted + whole + mean**2 * float(square.sum())
 
 
 def check_population(manifest: Manifest, clusters: int) -> None:
@@ -200,7 +205,7 @@ def read_clusters(
         SELECT trial, cluster, sum({counted}) AS counted
         FROM outcomes o JOIN golden g USING (input)
         JOIN trials t USING (trial)
-        WHERE t.status = 'done' GROUP BY trial, cluster HAVING counted <> 0
+        WHERE t.status = 'done' GROUP BY ALL HAVING counted <> 0 ORDER BY ALL
         """
     ).fetchnumpy()
     targets = connection.execute(
