@@ -399,7 +399,7 @@ def test_the_zoo_is_as_it_was() -> None:
 
 @pytest.mark.parametrize(
     "build",
-    [densenet, bert, dlrm, quantised, counting, constants],
+    [densenet, bert, dlrm, quantised],
     ids=lambda b: b.__name__,
 )
 def test_the_slow_path_has_the_faults_of_the_captured_one(build: Builder) -> None:

@@ -215,7 +215,7 @@ def test_faults_are_stacked_where_that_is_quicker(
 ) -> None:
     # Trials alone are timed one by one, and then the stack of all ten.
     times = iter([9.0] * 3 + [1.0] if slower == "alone" else [0.01] * 3 + [1.0])
-    monkeypatch.setattr(stacks, "_second_time", lambda _: next(times))
+    monkeypatch.setattr(stacks, "second_time", lambda _: next(times))
     specimen = vgg()
     subject = prepare(specimen.network, specimen.inputs)
     with torch.inference_mode():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -70,6 +70,10 @@ class Jury:
         """
         if answer.output is None:
             return list(answer.left)
+        if self._opaque and answer.rows and len(answer.rows.input) != self.bench.inputs:
+            if not answer.exact:
+                return list(range(len(members)))
+            answer = self._widened(answer, answer.rows)
         rows = answer.rows or Rows.of_one(self.bench.inputs)
         facts = self._judged(answer, rows)
         mine = rows.trial >= 0
@@ -83,6 +87,24 @@ class Jury:
             block = Block(np.array(members)[trial], self.start + input, columns)
             self.blocks.append(block)
         return again
+
+    def _widened(self, answer: Answer, rows: Rows) -> Answer:
+        """Return the rows of some inputs in their places of a whole batch.
+
+        What is the user's may look at all of it.
+        """
+        inputs = self.bench.inputs
+        at = torch.from_numpy(rows.input)
+
+        def put(golden: Any, faulty: Any) -> Any:
+            if not isinstance(golden, Tensor) or golden.shape[:1] != (inputs,):
+                return faulty
+            return golden.index_copy(0, at.to(golden.device), faulty)
+
+        whose = np.full(inputs, -1)
+        whose[rows.input] = rows.trial
+        output = pytree.tree_map(put, self.bench.golden, answer.output)
+        return replace(answer, output=output, rows=Rows(whose, np.arange(inputs)))
 
     def _judged(self, answer: Answer, rows: Rows) -> Facts:
         judge, count = self.bay.judge, len(rows.input)

@@ -14,6 +14,7 @@ from stoic.campaign.facts import RaisedError, told
 from stoic.campaign.jury import Block, Jury
 from stoic.campaign.trials import Bay, Outcome, Trial
 from stoic.faults.space import Fault
+from stoic.network.memory import is_out_of_memory
 from stoic.network.replay import TimeLimitError
 from stoic.network.subject import Answer, Bench, Group, one_by_one
 
@@ -22,7 +23,7 @@ _Way = Literal["fast", "exact", "alone"]
 __all__ = ["EngineError", "Ran", "run_trials"]
 
 # What says something of the machine and nothing of the network.
-OURS = (MemoryError, RecursionError, torch.OutOfMemoryError, torch.AcceleratorError)
+_OURS = (RecursionError, torch.AcceleratorError)
 
 
 class EngineError(RuntimeError):
@@ -111,7 +112,8 @@ class _Batch:
         """Run some of the trials and judge them; again where that settles nothing."""
         self._faults = {i: self._local(i) for i in here}
         left = self._round(here, "fast" if self.bay.fast else "exact", tick)
-        left = self._round(left, "exact")
+        if self.bay.fast:
+            left = self._round(left, "exact")
         self._round(left, "alone")
 
     def _groups(self, members: list[int], way: _Way) -> Iterator[Group]:
@@ -149,6 +151,7 @@ class _Batch:
                 with self._timed(trials):
                     left += self._run(trials, group)
             except _TooMuchError:
+                left += self._judge_waiting()
                 half = len(trials) // 2
                 left += self._round(trials[:half], way) + self._round(
                     trials[half:], way
@@ -230,12 +233,12 @@ class _Batch:
             return group.run(time.monotonic() + self.bay.limit_s * len(group.places))
         except TimeLimitError:
             raise
-        except OURS as error:
+        except Exception as error:
+            if not (is_out_of_memory(error) or isinstance(error, _OURS)):
+                raise RaisedError(told(error)) from error
             if len(group.places) > 1:
                 raise _TooMuchError from error
             raise EngineError(
                 f"a trial must fit this machine, got {told(error)}; "
                 "use a smaller batch, or less memory for golden values"
             ) from error
-        except Exception as error:
-            raise RaisedError(told(error)) from error

@@ -164,9 +164,9 @@ class CapturedBench:
     def groups(self, trials: Trials, *, fast: bool) -> Iterator[Group]:
         """Yield trials in the groups that are run together, each trial once.
 
-        Trials that hit one input each share a run: in fast mode as a batch of their
-        own, exactly in the rows of the native one. In fast mode, faults in one row of a
-        weight are stacked where values are small.
+        Trials that hit one input each share a run: a batch of the inputs that they hit,
+        or, exactly and where that is not proved to do, the native one. In fast mode,
+        faults in one row of a weight are stacked where values are small.
         """
         rest: Sequence[int] = range(len(trials))
         if self._packs:

@@ -34,6 +34,8 @@ class ExactStepper:
         self._narrow = narrow
         learnt = learnt or Learnt()
         self._proofs, self._widths = learnt.proofs, learnt.widths
+        # Tried on the golden words of this batch.
+        self._places: dict[Any, bool] = {}
 
     def __call__(
         self, step: Step, changes: Changes, *, hit: bool = False
@@ -84,9 +86,9 @@ class ExactStepper:
         if shape not in self._proofs:
             self._proofs[shape] = holds_on_noise(step, changes, rule, self.golden)
         place = _place(step, changes)
-        if self._proofs[shape] and place not in self._proofs:
-            self._proofs[place] = holds_at_place(step, changes, rule, self.golden)
-        return self._proofs[shape] and self._proofs[place]
+        if self._proofs[shape] and place not in self._places:
+            self._places[place] = holds_at_place(step, changes, rule, self.golden)
+        return self._proofs[shape] and self._places[place]
 
 
 class SurvivesError(RuntimeError):

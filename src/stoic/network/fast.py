@@ -151,8 +151,11 @@ class FastStepper:
 
     def _may_wait(self, fold: Fold, changes: Changes) -> bool:
         """Say whether a convolution may be run by the norm that follows it."""
-        patched = _is_patch(changes.get(fold.source))
-        return tuple(changes) == (fold.source,) and not (fold.grouped and patched)
+        change = changes.get(fold.source)
+        if tuple(changes) != (fold.source,) or (fold.grouped and _is_patch(change)):
+            return False
+        # What overflows between the two would not be seen.
+        return not near_overflow(change, fold.growth)
 
     def _folded(self, fold: Fold, change: Changed) -> Tensor:
         if isinstance(change, Patch) and change.dim == 1 and self.sums:

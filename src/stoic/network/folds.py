@@ -25,12 +25,14 @@ class Fold:
         norm: The second.
         weight: Filters with the scale of the norm in them.
         bias: Its shift.
+        growth: How many times larger than its input the convolution's result may be.
     """
 
     convolution: Step
     norm: Step
     weight: Tensor
     bias: Tensor
+    growth: float
 
     @property
     def source(self) -> str:
@@ -62,10 +64,17 @@ def find_folds(golden: Golden, layout: torch.memory_format) -> dict[str, Fold]:
     folds: dict[str, Fold] = {}
     for step in golden.program.steps:
         norm = only_norm(golden.program, step)
-        if norm is not None and step.op in CONVOLUTIONS and not step.kwargs:
+        ours = step.op in CONVOLUTIONS and not step.kwargs
+        if norm is not None and ours and _are_stored(step, norm, golden.program):
             fold = _folded(step, norm, golden, layout)
             folds[step.name] = folds[norm.name] = fold
     return folds
+
+
+def _are_stored(convolution: Step, norm: Step, program: Program) -> bool:
+    """Say whether all but the value is stored, and so the same for every batch."""
+    read = {*convolution.inputs[1:], *norm.inputs[1:]}
+    return read <= program.stored.keys()
 
 
 def only_norm(program: Program, step: Step) -> Step | None:
@@ -94,7 +103,8 @@ def _folded(
     whole = (weight * gain.reshape(-1, *[1] * (weight.dim() - 1))).to(dtype)
     if whole.dim() == 4:
         whole = whole.contiguous(memory_format=layout)
-    return Fold(step, norm, whole, offset.to(dtype))
+    growth = float(weight.abs().flatten(1).sum(1).max())
+    return Fold(step, norm, whole, offset.to(dtype), growth)
 
 
 def _given(step: Step, position: int, golden: Golden) -> Any:

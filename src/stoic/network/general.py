@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from stoic.faults.formats import format_of, read_word, write_word
 from stoic.faults.space import Fault
@@ -51,7 +48,7 @@ class GeneralSubject:
             example: A few inputs.
             reason: Why it was not captured.
         """
-        stored, left_out = _told_apart(network, example)
+        stored, left_out = _told_apart(network)
         orders = {site.component: site.order for site in stored}
         with _recorded(network) as outputs:
             network(*example.args, **example.kwargs)
@@ -68,22 +65,19 @@ class GeneralSubject:
         return GeneralBench(self.network, inputs)
 
 
-def _told_apart(
-    network: nn.Module, example: Inputs
-) -> tuple[list[Site], list[LeftOut]]:
-    """Return the stored tensors that are sites, and why the others are none."""
+def _told_apart(network: nn.Module) -> tuple[list[Site], list[LeftOut]]:
+    """Return the stored tensors that are sites, and why the others are none.
+
+    Whether a tensor is read at all can only be seen in a graph.
+    """
     sites, left_out = [], []
-    golden = network(*example.args, **example.kwargs)
-    # What gives no tensor is refused later, for that reason.
-    judged = any(isinstance(leaf, Tensor) for leaf in pytree.tree_leaves(golden))
     for site in _stored(network):
-        tensor = _tensor(network, site.name)
-        if format_of(tensor.dtype) is None or not tensor.numel():
-            left_out.append(LeftOut(site.name, "empty, or of a format without words"))
-        elif not judged or _is_read(network, example, tensor, golden):
-            sites.append(site)
+        counter = site.name.rpartition(".")[2] == "num_batches_tracked"
+        if format_of(site.dtype) is None or not site.elements or counter:
+            reason = "a counter, empty, or of a format without words"
+            left_out.append(LeftOut(site.name, reason))
         else:
-            left_out.append(LeftOut(site.name, "the output does not depend on it"))
+            sites.append(site)
     return sites, left_out
 
 
@@ -95,38 +89,6 @@ def _stored(network: nn.Module) -> Iterator[Site]:
         component, shape = name.rpartition(".")[0], tuple(tensor.shape)
         order = modules[component]
         yield Site(name, kind, component, tensor.dtype, shape, None, order, name)
-
-
-def _is_read(network: nn.Module, example: Inputs, tensor: Tensor, golden: Any) -> bool:
-    """Say whether the output changes, or nothing comes out, with other words in it."""
-    if not tensor.is_floating_point() and tensor.is_cuda:
-        # A wrong index would end the process there.
-        return True
-    own = tensor.clone()
-    with untouched(network):
-        try:
-            return any(
-                not same_leaves(_forward(network, example, tensor, words), golden)
-                for words in _others(own)
-            )
-        except Exception:
-            return True
-        finally:
-            tensor.copy_(own)
-
-
-def _others(tensor: Tensor) -> Iterator[Tensor]:
-    """Yield other words: whole numbers stay close to theirs, as they may be indices."""
-    if tensor.is_floating_point():
-        yield -2 * tensor - 1
-        yield torch.full_like(tensor, math.nan)
-    else:
-        yield ~tensor if tensor.dtype is torch.bool else tensor ^ 1
-
-
-def _forward(network: nn.Module, example: Inputs, tensor: Tensor, words: Tensor) -> Any:
-    tensor.copy_(words)
-    return network(*example.args, **example.kwargs)
 
 
 def _given(example: Inputs) -> Iterator[Site]:

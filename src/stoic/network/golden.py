@@ -117,11 +117,36 @@ class Golden:
         """
         if self.rows is None:
             return False
-        told = {self.rows.get(name, ODD) for name in self.program.output_names}
-        if not told <= {SAME, RowDim(0)}:
+        if not all(map(self._tells_rows, self.program.output_names)):
             return False
-        odd = [s for s in self.program.steps if self.rows.get(s.name, ODD) == ODD]
-        return all(self._is_taken_apart(s) or self._is_of_size(s.name) for s in odd)
+        free = self._free_of_inputs
+        return all(
+            self.dim(step.name) is not None
+            or step.name in free
+            or self._is_taken_apart(step)
+            for step in self.program.steps
+        )
+
+    def _tells_rows(self, name: str) -> bool:
+        dim, value = self.dim(name), self(name)
+        if dim is not None:
+            return dim == RowDim(0)
+        # As many words by chance would be taken for the inputs' own.
+        by_chance = isinstance(value, Tensor) and value.shape[:1] == (self.inputs,)
+        return self.rows is not None and self.rows.get(name) == SAME and not by_chance
+
+    @property
+    def _free_of_inputs(self) -> set[str]:
+        """Values that hang on parameters and on how many inputs there are only.
+
+        One that happens to be the same for all inputs may be another under a fault.
+        """
+        free = set(self.program.stored)
+        for step in self.program.steps:
+            number = isinstance(self(step.name), int | float)
+            if number or free.issuperset(step.inputs):
+                free.add(step.name)
+        return free
 
     def _is_taken_apart(self, step: Step) -> bool:
         """Say whether a step makes several values that are told apart after it."""
@@ -129,16 +154,6 @@ class Golden:
         several = isinstance(self(step.name), list | tuple)
         inside = step.name not in self.program.output_names
         return several and inside and all(r.op is operator.getitem for r in readers)
-
-    def _is_of_size(self, name: str) -> bool:
-        """Say whether a value hangs on how many inputs there are, and on no input."""
-        if self.rows is not None and self.rows.get(name) == SAME:
-            return True
-        step = self.program.by_name.get(name)
-        value = self(name)
-        if step is None or isinstance(value, int | float):
-            return step is not None
-        return isinstance(value, Tensor) and all(map(self._is_of_size, step.inputs))
 
     def dim(self, name: str) -> RowDim | None:
         """Return where a value has its rows, if it has any."""

@@ -10,14 +10,22 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
 
-__all__ = ["kept_memory", "now", "one_thread", "settled_objects"]
+__all__ = [
+    "is_out_of_memory",
+    "kept_memory",
+    "now",
+    "one_thread",
+    "second_time",
+    "settled_objects",
+]
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _NEVER = (1 << 31) - 1
@@ -76,6 +84,25 @@ def now() -> float:
     if torch.cuda.is_initialized():
         torch.cuda.synchronize()
     return time.perf_counter()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether an error is about memory: on the CPU PyTorch has no type for it."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+
+
+def second_time(run: Callable[[], object]) -> float:
+    """Return the seconds that something takes once it is warm; endless if it raises."""
+    try:
+        run()
+        begun = now()
+        run()
+        return now() - begun
+    except Exception:
+        # Trials alone will tell whether that is the network's crash.
+        return math.inf
 
 
 @contextmanager

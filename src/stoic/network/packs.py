@@ -17,6 +17,7 @@ from stoic.network.fast import FastStepper
 from stoic.network.golden import Golden
 from stoic.network.inject import changes_of
 from stoic.network.learnt import Learnt
+from stoic.network.memory import second_time
 from stoic.network.replay import Replay, Stepper
 from stoic.network.smaller import RowStepper, Smaller
 from stoic.network.subject import Answer, Group, Rows, Trials
@@ -29,6 +30,8 @@ _OPEN = 16
 # The largest value of a batch of picked inputs should stay in the cache.
 _ROWS_BYTES = 32 << 20
 _FEWEST = 4
+# Of the time of exact steps: quick ones leave trials to be run again.
+_WORTH = 0.8
 
 
 def only_input(faults: Sequence[Fault]) -> int | None:
@@ -67,7 +70,7 @@ class Packing:
         for place in places:
             if self.is_masked(trials[place]):
                 yield Group([place], _masked)
-            elif fast and not self.is_large(trials[place]):
+            elif fast and self._goes_quickly(trials[place], smaller):
                 together.append(place)
                 if len(together) == self._size:
                     yield self._quick_group(trials, together)
@@ -81,13 +84,35 @@ class Packing:
         for pack in packs.rest():
             yield self._exact_group(trials, pack, smaller)
 
+    def _goes_quickly(self, faults: Sequence[Fault], smaller: Smaller | None) -> bool:
+        """Say whether a trial is to be run with last bits that may differ."""
+        if self.is_large(faults):
+            return False
+        if smaller is None:
+            return True
+        return self.learnt.once("quick", partial(self._quick_pays, faults, smaller))
+
+    def _quick_pays(self, faults: Sequence[Fault], smaller: Smaller) -> bool:
+        """Say whether quick steps are worth the trials that need another run."""
+        fillers = self._idle([faults], smaller)
+        exact = partial(RowStepper, self.golden, smaller)
+        quick, right = (
+            second_time(partial(_gathered, on_rows, [faults], fillers, None))
+            for on_rows in (self.fast_steps().on_rows, exact)
+        )
+        return quick < _WORTH * right
+
     def quick(self, trials: Trials, deadline: float | None) -> Answer:
         """Run trials as a batch of the inputs that they hit; last bits may differ."""
         return _gathered(self.fast_steps().on_rows, trials, [], deadline)
 
     def _quick_group(self, trials: Trials, places: list[int]) -> Group:
         chosen = [trials[place] for place in places]
-        return Group(places, partial(self.quick, chosen))
+        ways: list[Way] = [partial(self.quick, chosen)]
+        if len(chosen) == 1:
+            # What a trial raises by itself is its outcome.
+            ways += self.exact_ways(chosen)
+        return Group(places, partial(first_that_runs, ways))
 
     def _exact_group(
         self, trials: Trials, places: list[int], smaller: Smaller | None
@@ -96,12 +121,16 @@ class Packing:
         chosen = [trials[place] for place in places]
         ways = self.exact_ways(chosen)
         if smaller is not None:
-            hit = {_input(faults) for faults in chosen}
-            idle = [row for row in range(self.golden.inputs) if row not in hit]
-            fillers = idle[: smaller.size - len(hit)]
+            fillers = self._idle(chosen, smaller)
             on_rows = partial(RowStepper, self.golden, smaller)
             ways.insert(0, partial(_gathered, on_rows, chosen, fillers))
         return Group(places, partial(first_that_runs, ways))
+
+    def _idle(self, trials: Trials, smaller: Smaller) -> list[int]:
+        """Return inputs that trials do not hit, to make a smaller batch full."""
+        hit = {_input(faults) for faults in trials}
+        idle = [row for row in range(self.golden.inputs) if row not in hit]
+        return idle[: smaller.size - len(hit)]
 
     @cached_property
     def _size(self) -> int:
@@ -143,8 +172,8 @@ def _masked(deadline: float | None) -> Answer:
 class _Packs:
     """Groups of trials of which no two hit the same input.
 
-    A row of the batch at its own place is computed by the same instructions whatever
-    stands in the other rows, so every bit is that of a run alone.
+    A row of the native batch is computed by the same instructions whatever stands in
+    the other rows, so every bit is that of a run alone.
 
     Args:
         most: How many trials a group may have.

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from stoic.words import as_words
 
@@ -112,7 +113,7 @@ def _shared(tensor: Tensor) -> list[int]:
 def shares_words(value: Tensor, others: Iterable[Any]) -> bool:
     """Say whether a change of one word of a value may show in another place, too."""
     own = value.untyped_storage().data_ptr()
-    tensors = (other for other in others if isinstance(other, Tensor))
+    tensors = (t for t in pytree.tree_leaves(list(others)) if isinstance(t, Tensor))
     return bool(_shared(value)) or any(
         tensor.untyped_storage().data_ptr() == own for tensor in tensors
     )

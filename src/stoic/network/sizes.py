@@ -15,15 +15,16 @@ __all__ = ["near_overflow", "too_large"]
 _FACTOR = 1000
 
 
-def near_overflow(value: Any) -> bool:
-    """Say whether a value holds a number close to an overflow, or beyond; NaN is."""
+def near_overflow(value: Any, growth: float = 1.0) -> bool:
+    """Say whether a value, grown so much, would come close to an overflow; NaN is."""
     value = value.piece if isinstance(value, Patch) else value
     if not isinstance(value, Tensor) or not value.is_floating_point():
         return False
     if not value.numel():
         return False
     low, high = torch.aminmax(value)
-    return not bool(torch.maximum(-low, high) < torch.finfo(value.dtype).max / _FACTOR)
+    edge = torch.finfo(value.dtype).max / _FACTOR / max(growth, 1.0)
+    return not bool(torch.maximum(-low, high) < edge)
 
 
 def too_large(values: Tensor) -> bool:

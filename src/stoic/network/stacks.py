@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Generator, Sequence
 from functools import partial
@@ -17,7 +16,7 @@ from stoic.faults.space import Fault
 from stoic.network.fast import TooLargeError
 from stoic.network.golden import Golden, Selected
 from stoic.network.learnt import Learnt
-from stoic.network.memory import now, one_thread
+from stoic.network.memory import one_thread, second_time
 from stoic.network.patch import Changes, Patch, overlaid
 from stoic.network.program import Ref, Step
 from stoic.network.replay import Replay
@@ -78,6 +77,9 @@ class Stacks:
                 continue
             for start in range(0, len(members), most):
                 stack = members[start : start + most]
+                if len(stack) == 1:
+                    rest += stack
+                    continue
                 faults = [trials[place][0] for place in stack]
                 yield Group(stack, partial(self.run, faults))
         return rest
@@ -94,8 +96,8 @@ class Stacks:
             return False
         self._tried[value] = len(faults)
         # Of a few, as one that is too large to be run quickly ends early.
-        single = max(_second_time(partial(alone, [fault])) for fault in faults[:3])
-        if _second_time(lambda: self.run(faults, None)) < single * len(faults):
+        single = max(second_time(partial(alone, [fault])) for fault in faults[:3])
+        if second_time(lambda: self.run(faults, None)) < single * len(faults):
             self._least[value] = len(faults)
             return True
         return False
@@ -172,23 +174,10 @@ class Stacks:
     def _select(self, count: int) -> Selected:
         """Return the golden values repeated for so many faults."""
         if count not in self._selected:
-            if len(self._selected) > 1:
-                self._selected.clear()
+            self._selected.clear()
             rows = torch.arange(self._golden.inputs).repeat(count)
             self._selected[count] = Selected(self._golden, rows)
         return self._selected[count]
-
-
-def _second_time(run: Callable[[], object]) -> float:
-    """Return the seconds that something takes once it is warm; endless if it raises."""
-    try:
-        run()
-        begun = now()
-        run()
-    except Exception:
-        # Trials alone will tell whether that is the network's crash.
-        return math.inf
-    return now() - begun
 
 
 class _StackStepper:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-import torch
-
+from stoic.network.memory import is_out_of_memory
 from stoic.network.replay import TimeLimitError
 from stoic.network.subject import Answer
 
@@ -15,21 +14,20 @@ __all__ = ["Way", "first_that_runs"]
 # Takes a deadline, a time of ``time.monotonic``, or nothing.
 Way: TypeAlias = Callable[[float | None], Answer]
 
-# Says something of the machine or the user's limit: no other way is tried.
-_FINAL = (TimeLimitError, MemoryError, torch.OutOfMemoryError)
-
 
 def first_that_runs(ways: Sequence[Way], deadline: float | None) -> Answer:
     """Run one way after the other until one does not raise.
 
-    Only what raises in every way, the plain one too, is the network's crash.
+    Only what raises in every way, the plain one too, is the network's crash. Where time
+    or memory runs out, no other way is tried.
     """
     *quick, plain = ways
     for way in quick:
         try:
             return way(deadline)
-        except _FINAL:
+        except TimeLimitError:
             raise
-        except Exception:
-            continue
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
     return plain(deadline)
