@@ -159,8 +159,7 @@ class Jury:
         """Return answers of one trial each as one, trial by trial."""
         outputs = [answer.output for answer in answers]
         output = pytree.tree_map(lambda *parts: torch.cat(parts), *outputs)
-        count, inputs = len(answers), self.bench.inputs
-        rows = Rows(np.arange(count).repeat(inputs), np.tile(np.arange(inputs), count))
+        rows = Rows.of_many(len(answers), self.bench.inputs)
         return Answer(output, all(answer.exact for answer in answers), rows)
 
 

@@ -231,11 +231,4 @@ class CapturedBench:
             self._fast(changes, corrupt)
 
     def _answer(self, found: Replayed, rows: Rows | None) -> Answer:
-        if not found.outputs:
-            return Answer(None, found.exact)
-
-        def lookup(name: str) -> Any:
-            changed = found.outputs.get(name)
-            return self._golden(name) if changed is None else changed
-
-        return Answer(self._golden.program.answer(lookup), found.exact, rows)
+        return Answer(found.output(self._golden), found.exact, rows)

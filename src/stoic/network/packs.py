@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import chain
-from typing import Any
 
 import numpy as np
 import torch
@@ -221,12 +220,6 @@ def _gathered(
     )
     changes, corrupt = changes_of(list(faults), steps.golden)
     found = Replay(steps, exit_masked=False)(changes, corrupt, deadline=deadline)
-    if not found.outputs:
-        return Answer(None, found.exact)
-
-    def lookup(name: str) -> Any:
-        return found.outputs[name] if name in found.outputs else steps.golden(name)
-
-    output = steps.golden.program.answer(lookup)
     whose = np.array([*range(len(trials)), *[-1] * len(fillers)])
-    return Answer(output, found.exact, Rows(whose, np.array(inputs)))
+    rows = Rows(whose, np.array(inputs))
+    return Answer(found.output(steps.golden), found.exact, rows)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Generator, Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -94,12 +93,12 @@ class Stacks:
             return True
         if len(faults) <= self._tried.get(value, 1):
             return False
-        self._tried[value] = len(faults)
         # Of a few, as one that is too large to be run quickly ends early.
         single = max(second_time(partial(alone, [fault])) for fault in faults[:3])
         if second_time(lambda: self.run(faults, None)) < single * len(faults):
             self._least[value] = len(faults)
             return True
+        self._tried[value] = len(faults)
         return False
 
     def _row(self, faults: Sequence[Fault]) -> tuple[str, int] | None:
@@ -151,7 +150,7 @@ class Stacks:
         found = self._reader(faults[0].site.value)
         assert found is not None
         step, place = found
-        count, inputs = len(faults), self._golden.inputs
+        count = len(faults)
         selected = self._select(count)
         dim, row, versions = _channel(step, place, faults, self._golden)
         sizes = versions.reshape(count, -1).abs().amax(1)
@@ -162,14 +161,10 @@ class Stacks:
         assert where is not None
         patch = Patch(dim, row, where.joined(versions))
         replay = Replay(_StackStepper(selected, self._golden.loud), exit_masked=False)
-        outputs = replay({step.name: patch}, deadline=deadline).outputs
-
-        def lookup(name: str) -> Any:
-            return outputs[name] if name in outputs else selected(name)
-
-        rows = Rows(np.arange(count).repeat(inputs), np.tile(np.arange(inputs), count))
+        run = replay({step.name: patch}, deadline=deadline)
         left = tuple(torch.nonzero(~tame).flatten().tolist())
-        return Answer(self._golden.program.answer(lookup), False, rows, left)
+        rows = Rows.of_many(count, self._golden.inputs)
+        return Answer(run.output(selected), False, rows, left)
 
     def _select(self, count: int) -> Selected:
         """Return the golden values repeated for so many faults."""

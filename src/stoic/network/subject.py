@@ -104,7 +104,12 @@ class Rows:
     @classmethod
     def of_one(cls, inputs: int) -> Rows:
         """Return the rows of a single trial on a whole batch."""
-        return cls(np.zeros(inputs, np.int64), np.arange(inputs))
+        return cls.of_many(1, inputs)
+
+    @classmethod
+    def of_many(cls, trials: int, inputs: int) -> Rows:
+        """Return the rows of several trials on a whole batch each, trial by trial."""
+        return cls(np.arange(trials).repeat(inputs), np.tile(np.arange(inputs), trials))
 
 
 @dataclass(frozen=True)
