@@ -32,6 +32,7 @@ Alone = Callable[[Sequence[Fault]], object]
 # A stack's largest value should stay in the cache.
 _STACK_BYTES = 16 << 20
 _UNTRIED = 1 << 62
+_SIZES_KEPT = 8
 _ATEN = torch.ops.aten
 
 
@@ -169,7 +170,8 @@ class Stacks:
     def _select(self, count: int) -> Selected:
         """Return the golden values repeated for so many faults."""
         if count not in self._selected:
-            self._selected.clear()
+            if self._golden.bounded or len(self._selected) > _SIZES_KEPT:
+                self._selected.clear()
             rows = torch.arange(self._golden.inputs).repeat(count)
             self._selected[count] = Selected(self._golden, rows)
         return self._selected[count]
