@@ -239,7 +239,8 @@ def assert_row(trial: Recorded, row: int, facts: Row, *, exact: bool) -> None:
         assert same(found, facts), (trial, row, found, facts)
         return
     assert found["failed"] == facts["failed"], (trial, row, facts)
-    assert found["nonfinite"] == facts["nonfinite"], (trial, row, facts)
+    for fact in ("nonfinite", "nonfinite_at"):
+        assert found[fact] == facts[fact], (trial, row, facts)
     assert found["differs"] in (None, facts["differs"]), (trial, row, facts)
 
 
@@ -262,11 +263,13 @@ def facts_of(golden: Tensor, faulty: Tensor, top_k: int) -> Row:
     """What is recorded of one row, from its definition."""
     before, after = golden.reshape(-1).tolist(), faulty.reshape(-1).tolist()
     gaps = [abs(b - a) for a, b in zip(before, after, strict=True)]
+    broken = [i for i, score in enumerate(after) if not math.isfinite(score)]
     facts = {
         "differs": any(
             word_at(golden, i) != word_at(faulty, i) for i in range(len(before))
         ),
-        "nonfinite": sum(not math.isfinite(score) for score in after),
+        "nonfinite": len(broken),
+        "nonfinite_at": broken[0] if broken else -1,
         "deviation": _as_float32(
             max((gap for gap in gaps if math.isfinite(gap)), default=0.0)
         ),

@@ -87,7 +87,7 @@ def test_the_types_of_the_tables_are_those_of_the_format(tmp_path: Path) -> None
         "trials": "BIGINT INTEGER VARCHAR VARCHAR INTEGER DOUBLE BOOLEAN".split(),
         "faults": "BIGINT VARCHAR BIGINT BIGINT SMALLINT UBIGINT UBIGINT".split(),
         "outcomes": (
-            "BIGINT INTEGER BOOLEAN BOOLEAN INTEGER FLOAT INTEGER FLOAT".split()
+            "BIGINT INTEGER BOOLEAN BOOLEAN INTEGER BIGINT FLOAT INTEGER FLOAT".split()
         ),
     }
 

@@ -208,7 +208,11 @@ class Judge:
         self, moved: Moved, faulty: Any, count: int, rows: Tensor
     ) -> dict[str, NDArray[Any]]:
         """Return the facts that need no verdict."""
-        columns = {"nonfinite": moved.nonfinite, "deviation": moved.deviation}
+        columns = {
+            "nonfinite": moved.nonfinite,
+            "nonfinite_at": moved.nonfinite_at,
+            "deviation": moved.deviation,
+        }
         if self.top_k:
             columns |= best_classes(taken(scores_of(faulty), rows), self.top_k)
         return columns

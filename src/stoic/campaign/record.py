@@ -121,7 +121,7 @@ def _golden(bay: Bay, top_k: int, clusters: Tensor | None) -> dict[str, Any]:
 
 
 def _outcome_names(top_k: int) -> Iterator[str]:
-    yield from ("differs", "failed", "nonfinite", "deviation")
+    yield from ("differs", "failed", "nonfinite", "nonfinite_at", "deviation")
     for name in ("top", "score"):
         yield from (f"{name}{rank}" for rank in range(top_k))
 

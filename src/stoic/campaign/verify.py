@@ -19,6 +19,9 @@ from stoic.network.naive import NaiveSubject
 
 __all__ = ["VerifyError", "verify_run"]
 
+# What a row says that did not fail: no value turned non-finite, nowhere.
+_FINE = (False, 0, -1)
+
 
 class VerifyError(RuntimeError):
     """A recorded trial does not come out as a naive run of it does."""
@@ -34,7 +37,7 @@ def verify_run(
     """Run some recorded trials naively and compare what came of them.
 
     In exact mode every recorded fact must be the same; in fast mode every fault, every
-    verdict and every count of non-finite values.
+    verdict, and how many values turned non-finite and where.
 
     Args:
         campaign: That made the run.
@@ -102,8 +105,8 @@ def _recorded(path: Path, trials: list[Trial]) -> dict[int, _Seen]:
         }
         for trial, *fault in rows("site, element, input, bit, old, new", "faults"):
             found[trial].faults.append(tuple(fault))
-        named = "trial, input, failed, nonfinite, deviation"
-        facts = f"input, failed, nonfinite, deviation, * EXCLUDE ({named}, differs)"
+        first = "input, failed, nonfinite, nonfinite_at"
+        facts = f"{first}, * EXCLUDE (trial, differs, {first})"
         for trial, input, *own in rows(facts, "outcomes"):
             found[trial].rows[input] = tuple(own)
     return found
@@ -145,7 +148,7 @@ def _compare(
     # A trial that ran out of time has no facts; a naive run knows no time limit.
     if recorded.status == "unknown":
         return
-    if not _agree(naive, recorded, kept=None if exact else 2):
+    if not _agree(naive, recorded, kept=None if exact else 3):
         where = [
             f"{site}[{element}] bit {bit}" for site, element, _, bit, *_ in naive.faults
         ]
@@ -171,7 +174,7 @@ def _alike(
     """Compare facts; in fast mode a missing row is one that did not fail."""
     if kept is None:
         return a is not None and b is not None and _same(a, b)
-    return (a or (False, 0))[:kept] == (b or (False, 0))[:kept]
+    return (a or _FINE)[:kept] == (b or _FINE)[:kept]
 
 
 def _same(a: tuple[Any, ...], b: tuple[Any, ...]) -> bool:

@@ -37,6 +37,7 @@ _OUTCOMES = {
     "differs": "BOOLEAN",
     "failed": "BOOLEAN",
     "nonfinite": "INTEGER",
+    "nonfinite_at": "BIGINT",
     "deviation": "FLOAT",
 }
 _GOLDEN = {"input": "INTEGER", "label": "INTEGER", "cluster": "BIGINT"}
