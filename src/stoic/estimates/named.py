@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, cast
 
 from stoic.estimates.changed import MAY_KEEP, changed_share
 from stoic.estimates.outcomes import outcome_shares
 from stoic.estimates.parts import per_class, per_input
+from stoic.estimates.population import By
 from stoic.estimates.tables import About, Row, pvf, worst_sites
 from stoic.records import Run
 
@@ -117,7 +118,8 @@ def table(
             return per_input(run)
         case "class":
             return per_class(run)
-    return pvf(run, name, about=about)  # type: ignore[arg-type]
+    # The names left are those of groupings.
+    return pvf(run, cast("By", name), about=about)
 
 
 def _check(run: Run, name: str, about: About) -> None:
