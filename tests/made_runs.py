@@ -196,6 +196,7 @@ def write_trials(
             "status": np.array([t.status for t in trials.values()], object),
             "message": np.array(["" for _ in trials], object),
             "exposed": np.array(reach),
+            "first": np.full(len(reach), -1),
             "seconds": np.zeros(len(trials)),
             "exact": np.array([t.exact for t in trials.values()]),
         },

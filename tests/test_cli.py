@@ -331,6 +331,7 @@ def test_options_are_settings_or_what_the_page_says_of_them() -> None:
         "exhaustive": "faults",
         "time_limit": "limit_s",
         "slow_path": "captured",
+        "time": "seconds",
     }
     of_pvf = {"out", "verify", "about", "with_nonfinite"}
     alone = {"device", "inputs", "threads", "table", "as_json", "fail_above", "case"}

@@ -14,7 +14,9 @@ PACKAGE = ROOT / "src" / "stoic"
 VALUES, ENGINE, VIEWS, SURFACE, FRONT = range(1, 6)
 LAYERS = {
     **dict.fromkeys(("records", "estimates", "plans"), VALUES),
-    **dict.fromkeys(("network", "faults", "criteria", "campaign", "words"), ENGINE),
+    **dict.fromkeys(
+        ("network", "faults", "criteria", "campaign", "population", "words"), ENGINE
+    ),
     **dict.fromkeys(("hardware", "sensitivity", "monitors", "causes", "harden"), VIEWS),
     **dict.fromkeys(("report", "cases", "settings", "study", "cli"), SURFACE),
     # The front door re-exports what lies below; nothing below goes through it.

@@ -84,7 +84,9 @@ def test_the_types_of_the_tables_are_those_of_the_format(tmp_path: Path) -> None
 
     assert types == {
         "golden": ["INTEGER", "INTEGER", "BIGINT", "INTEGER", "FLOAT"],
-        "trials": "BIGINT INTEGER VARCHAR VARCHAR INTEGER DOUBLE BOOLEAN".split(),
+        "trials": (
+            "BIGINT INTEGER VARCHAR VARCHAR INTEGER BIGINT DOUBLE BOOLEAN".split()
+        ),
         "faults": "BIGINT VARCHAR BIGINT BIGINT SMALLINT UBIGINT UBIGINT".split(),
         "outcomes": (
             "BIGINT INTEGER BOOLEAN BOOLEAN INTEGER BIGINT FLOAT INTEGER FLOAT".split()

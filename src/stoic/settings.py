@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from stoic.campaign.campaign import Several
@@ -14,6 +14,7 @@ from stoic.faults.models import BitFlip, FaultModel
 from stoic.faults.space import Block, FaultSpace, Scope
 from stoic.network.sites import Kind
 from stoic.plans import (
+    Adaptive,
     Exhaustive,
     Plan,
     Stratified,
@@ -27,6 +28,9 @@ __all__ = ["Mode", "Settings", "Strata", "plan_of", "strata_of"]
 
 Strata = Literal["none", "site", "bit", "role", "site-bit"]
 Mode = Literal["exact", "fast"]
+Interval = Literal["guaranteed", "approximate"]
+
+_COUNTS = ("faults", "batch", "shard", "memory", "inputs_per_fault", "at_most")
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,13 @@ class Settings:
         best: How many of the best classes are kept of each output.
         memory: Bytes that golden values and trials may add to the process; what does
             not fit is computed again.
+        half_width: Half the width that the interval shall have: trials go where they
+            tell most until it has, and ``faults`` is not asked.
+        relative: The same, as a part of the estimate; the first that is met counts.
+        seconds: The same, for so long at most.
+        interval: Of such a campaign: ``guaranteed`` or ``approximate``.
+        inputs_per_fault: That a trial of such a campaign runs on; one by default.
+        at_most: Trials of such a campaign.
     """
 
     sites: str = "*"
@@ -81,9 +92,20 @@ class Settings:
     as_deployed: bool = False
     best: int = 5
     memory: int | None = None
+    half_width: float | None = None
+    relative: float | None = None
+    seconds: float | None = None
+    interval: Interval = "guaranteed"
+    inputs_per_fault: int | None = None
+    at_most: int | None = None
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether trials are chosen by what came of others, until enough is known."""
+        return any((self.half_width, self.relative, self.seconds))
 
     def __post_init__(self) -> None:
-        for name in ("faults", "batch", "shard", "memory"):
+        for name in _COUNTS:
             check_count(name, getattr(self, name))
         if isinstance(self.seed, bool) or not isinstance(self.seed, int):
             raise ValueError(f"seed must be a whole number, got {self.seed!r}")
@@ -92,10 +114,48 @@ class Settings:
         check_name("scope", self.scope, get_args(Scope))
         check_name("strata", self.strata, get_args(Strata))
         check_name("mode", self.mode, get_args(Mode))
+        check_name("interval", self.interval, get_args(Interval))
         if not 0 < self.limit_s < math.inf:
             raise ValueError(f"time limit must be above 0 s, got {self.limit_s}")
         check_count("best", self.best, 0)
         self._check_draws()
+        self._check_adaptive()
+
+    def _check_adaptive(self) -> None:
+        if self.seconds is not None and not 0 < self.seconds < math.inf:
+            raise ValueError(f"time must be above 0 s, got {self.seconds}")
+        if not self.adaptive:
+            for name in ("inputs_per_fault", "at_most"):
+                if (value := getattr(self, name)) is not None:
+                    raise ValueError(
+                        f"{name.replace('_', ' ')} must come with a half width, a "
+                        f"relative width or a time, got {value} without; give one"
+                    )
+            return
+        self.adaptive_plan()
+        others = {
+            "every fault": self.faults is None,
+            f"strata {self.strata}": self.strata != "none",
+            "faults drawn with replacement": self.replacement,
+            "several faults at once": self.several is not None,
+            "a batch": self.batch is not None,
+        }
+        for name, asked in others.items():
+            if asked:
+                raise ValueError(
+                    "a width or time to reach must leave the choice of faults to the "
+                    f"plan, got {name} as well; leave one of them out"
+                )
+
+    def adaptive_plan(self) -> Adaptive:
+        """Return the plan that goes on until enough is known."""
+        plan = Adaptive(
+            self.half_width,
+            self.relative,
+            self.interval == "guaranteed",
+            per_trial=self.inputs_per_fault or 1,
+        )
+        return plan if self.at_most is None else replace(plan, most=self.at_most)
 
     def _check_draws(self) -> None:
         whole = self.faults is None

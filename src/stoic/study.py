@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from stoic.campaign.adaptive import AdaptiveCampaign
 from stoic.campaign.campaign import Campaign
 from stoic.campaign.checks import (
     Sound,
@@ -23,6 +24,7 @@ from stoic.campaign.checks import (
     check_runs,
 )
 from stoic.campaign.facts import Judge
+from stoic.campaign.looking import looked_at
 from stoic.campaign.record import manifest_of, recorded
 from stoic.campaign.trials import Bay
 from stoic.campaign.untouched import untouched
@@ -120,6 +122,7 @@ def _checked(
 
 
 def _check_sources(about: About, manifest: Manifest, clusters: Tensor | None) -> None:
+    check_about(about, manifest)
     if about == "population":
         unlike = manifest.data.inputs if clusters is None else len(clusters.unique())
         check_population(manifest, unlike)
@@ -132,7 +135,7 @@ def _deployed(case: Case, inputs: Inputs) -> Case:
 
 
 def _run(
-    campaign: Campaign,
+    campaign: Campaign | AdaptiveCampaign,
     manifest: Manifest,
     path: Path | None,
     clusters: Tensor | None,
@@ -149,7 +152,7 @@ def _run(
 
 
 def _manifest(
-    campaign: Campaign,
+    campaign: Campaign | AdaptiveCampaign,
     sound: Sound,
     case: Case,
     chosen: Settings,
@@ -217,29 +220,53 @@ def _campaign(
     inputs: Inputs,
     chosen: Settings,
     notice: Callable[[str], None] | None,
-) -> tuple[Campaign, Sound]:
+) -> tuple[Campaign | AdaptiveCampaign, Sound]:
     check_runs(case.network, inputs)
     subject = prepare(
         case.network, inputs, captured=chosen.captured, memory_bytes=chosen.memory
     )
     if subject.reason and notice:
         notice(f"slow path, the network cannot be captured: {subject.reason}")
-    strata = strata_of(_space(subject, chosen, inputs.count), chosen.strata)
+    space = _space(subject, chosen, inputs.count)
+    batch = chosen.batch or min(inputs.count, 64)
+    if chosen.adaptive:
+        batch = chosen.inputs_per_fault or 1
     bay = Bay(
         subject,
         inputs,
         case.labels,
-        chosen.batch or min(inputs.count, 64),
+        batch,
         _judge(chosen, case.tail),
         chosen.mode == "fast",
         chosen.limit_s,
     )
-    plan = plan_of(chosen, strata)
+    strata = () if chosen.adaptive else strata_of(space, chosen.strata)
+    plan = None if chosen.adaptive else plan_of(chosen, strata)
     sound = check_golden(case.network, bay)
     best = min(sound.judge.top_k, chosen.best)
     bay = replace(bay, judge=replace(sound.judge, top_k=best))
+    if plan is None:
+        return _adaptive(bay, space, chosen, sound, notice), sound
     size = chosen.shard or _shard_size(sound.seconds * _part_of_a_run(strata))
     return Campaign(bay, strata, plan, chosen.seed, size, chosen.several), sound
+
+
+def _adaptive(
+    bay: Bay,
+    space: FaultSpace,
+    chosen: Settings,
+    sound: Sound,
+    notice: Callable[[str], None] | None,
+) -> AdaptiveCampaign:
+    plan = chosen.adaptive_plan()
+    population = looked_at(bay, space)
+    outlook = plan.outlook(population.strata(), population.known)
+    if notice:
+        notice(outlook)
+    size = chosen.shard or _shard_size(sound.seconds * bay.batch / bay.inputs.count)
+    return AdaptiveCampaign(
+        bay, space, population, plan, chosen.seed, size, chosen.seconds
+    )
 
 
 def _judge(chosen: Settings, tail: Callable[[Any], Any] | None) -> Judge:
@@ -279,9 +306,11 @@ def _shard_size(seconds: float) -> int:
 class _Ticker:
     """Progress in trials, from runs of a trial on a batch."""
 
-    def __init__(self, campaign: Campaign, progress: Progress | None) -> None:
+    def __init__(
+        self, campaign: Campaign | AdaptiveCampaign, progress: Progress | None
+    ) -> None:
         self._progress = progress
-        self._total = campaign.count
+        self._campaign = campaign
         self._per_trial = campaign.runs_per_trial
         self._done = 0.0
 
@@ -292,4 +321,5 @@ class _Ticker:
     def tick(self, runs: int) -> None:
         self._done += runs / self._per_trial
         if self._progress:
-            self._progress(min(round(self._done), self._total), self._total)
+            total = self._campaign.count
+            self._progress(min(round(self._done), total), total)

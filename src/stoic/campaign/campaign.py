@@ -17,7 +17,7 @@ from stoic.faults.space import Fault, FaultSpace
 from stoic.network.subject import Bench
 from stoic.plans import Plan, Stratified, Stratum, Uniform
 
-__all__ = ["Campaign", "Several", "Shard"]
+__all__ = ["Campaign", "Several", "Shard", "batched"]
 
 # The largest number of chances that NumPy counts.
 _BINOMIAL = (1 << 63) - 1
@@ -152,13 +152,14 @@ class Campaign:
                 kept[start] = self.bay.bench(start)
             return kept[start]
 
-        for number, trials in enumerate(_batched(self.trials(), self.size)):
+        for number, trials in enumerate(batched(self.trials(), self.size)):
             if number in done:
                 continue
             ran = run_trials(self.bay, trials, bench=bench, tick=tick)
             yield Shard(number, trials, ran)
 
 
-def _batched(trials: Iterator[Trial], size: int) -> Iterator[tuple[Trial, ...]]:
+def batched(trials: Iterator[Trial], size: int) -> Iterator[tuple[Trial, ...]]:
+    """Yield trials in tuples of a size, the last one perhaps shorter."""
     while batch := tuple(itertools.islice(trials, size)):
         yield batch

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from stoic import __version__, records
+from stoic.campaign.adaptive import NO_SHARES, AdaptiveCampaign, Shares
 from stoic.campaign.campaign import Campaign, Shard
 from stoic.campaign.checks import Sound
 from stoic.campaign.facts import Judge
@@ -22,20 +23,22 @@ from stoic.campaign.fingerprint import (
     data_fingerprint,
     network_fingerprint,
 )
+from stoic.campaign.looking import cell_columns, cells_fingerprint
 from stoic.campaign.scores import best_classes, scores_of
 from stoic.campaign.tables import tables
 from stoic.campaign.trials import Bay
 from stoic.criteria import Custom
+from stoic.estimates.facts import read_facts
 from stoic.faults.space import Block
 from stoic.network.sites import Site
 
-__all__ = ["manifest_of", "recorded"]
+__all__ = ["manifest_of", "recorded", "shares_in"]
 
 _SINGLE_BIT = ("flip", "stuck-at")
 
 
 def recorded(
-    campaign: Campaign,
+    campaign: Campaign | AdaptiveCampaign,
     manifest: records.Manifest,
     path: Path,
     *,
@@ -54,14 +57,14 @@ def recorded(
     Raises:
         RunError: The folder holds another campaign, is damaged, or is full.
     """
-    done = _opened(campaign.bay, manifest, path, clusters)
+    done = _opened(campaign, manifest, path, clusters)
     count = _trials_in(path)
     yield count
     names = list(_outcome_names(manifest.top_k))
     # A shard is written while the next one runs.
     with ThreadPoolExecutor(1) as writer:
         written: Future[int] | None = None
-        for shard in campaign.run(done, tick):
+        for shard in _shards(campaign, path, done, tick):
             if written is not None:
                 count += written.result()
                 yield count
@@ -69,6 +72,24 @@ def recorded(
         if written is not None:
             count += written.result()
             yield count
+
+
+def _shards(
+    campaign: Campaign | AdaptiveCampaign,
+    path: Path,
+    done: frozenset[int],
+    tick: Callable[[int], None] | None,
+) -> Iterator[Shard]:
+    if isinstance(campaign, Campaign):
+        return campaign.run(done, tick)
+    return campaign.run(done, tick, shares_in(path) if done else NO_SHARES)
+
+
+def shares_in(path: Path) -> Shares:
+    """Return what came of the trials of a run so far."""
+    with records.open_run(path).connection() as connection:
+        facts = read_facts(connection, "o.failed")
+    return facts.low, facts.high
 
 
 def _write(path: Path, shard: Shard, names: Sequence[str]) -> int:
@@ -87,9 +108,15 @@ def _trials_in(path: Path) -> int:
 
 
 def _opened(
-    bay: Bay, manifest: records.Manifest, path: Path, clusters: Tensor | None
+    campaign: Campaign | AdaptiveCampaign,
+    manifest: records.Manifest,
+    path: Path,
+    clusters: Tensor | None,
 ) -> frozenset[int]:
     """Return the shards that are there, after making the folder if it is new."""
+    bay = campaign.bay
+    if isinstance(campaign, AdaptiveCampaign) and not (path / "cells.parquet").exists():
+        records.write_cells(path, cell_columns(campaign.population))
     if (path / "manifest.json").exists():
         records.check_same(records.read_manifest(path), manifest)
         records.clear_leftovers(path)
@@ -127,7 +154,7 @@ def _outcome_names(top_k: int) -> Iterator[str]:
 
 
 def manifest_of(
-    campaign: Campaign,
+    campaign: Campaign | AdaptiveCampaign,
     network: nn.Module,
     *,
     name: str,
@@ -188,7 +215,7 @@ def manifest_of(
     )
 
 
-def _engine_record(campaign: Campaign) -> dict[str, Any]:
+def _engine_record(campaign: Campaign | AdaptiveCampaign) -> dict[str, Any]:
     """Return the settings that the words of outputs may depend on."""
     bay = campaign.bay
     leaves = (leaf for leaf in bay.inputs.leaves if isinstance(leaf, Tensor))
@@ -203,6 +230,11 @@ def _engine_record(campaign: Campaign) -> dict[str, Any]:
         **(_gpu(device) if device != "cpu" else {}),
         "captured": bay.subject.reason is None,
         "reason": bay.subject.reason,
+        **(
+            {"cells": cells_fingerprint(campaign.population)}
+            if isinstance(campaign, AdaptiveCampaign)
+            else {}
+        ),
     }
 
 

@@ -74,6 +74,8 @@ def run_trials(
 
 
 def _exposed(trial: Trial, bay: Bay) -> int:
+    if trial.only is not None:
+        return len(trial.only)
     return bay.inputs.count if trial.input is None else 1
 
 
@@ -132,7 +134,7 @@ class _Batch:
                 if fault.input not in batch:
                     continue
                 fault = replace(fault, input=fault.input - self.start)
-            if fault.input is not None or self.start == 0:
+            if fault.input is not None or trial.only or self.start == 0:
                 words[number] = self.bench.words(fault)
             local.append(fault)
         return tuple(local)

@@ -39,6 +39,7 @@ def _trial_columns(
         "status": np.array([o.status for o in outcomes], object),
         "message": np.array([o.message for o in outcomes], object),
         "exposed": np.array([o.exposed for o in outcomes], np.int32),
+        "first": np.array([t.only.start if t.only else -1 for t in trials], np.int64),
         "seconds": np.array([o.seconds for o in outcomes]),
         "exact": np.array([o.exact for o in outcomes], bool),
     }

@@ -22,11 +22,13 @@ class Trial:
         number: In the order of the plan.
         stratum: That it was drawn from.
         faults: One, or several that strike together.
+        only: Inputs that it is run on; nothing for all that the faults can reach.
     """
 
     number: int
     stratum: int
     faults: tuple[Fault, ...]
+    only: range | None = None
 
     @cached_property
     def depth(self) -> tuple[int, int]:
@@ -45,6 +47,8 @@ class Trial:
 
     def strikes(self, batch: range) -> bool:
         """Say whether any of its faults hits an input of a batch."""
+        if self.only is not None and self.only.start not in batch:
+            return False
         return None in self.inputs or any(input in batch for input in self.inputs)
 
 

@@ -12,7 +12,9 @@ import numpy as np
 from torch import nn
 
 from stoic import records
+from stoic.campaign.adaptive import AdaptiveCampaign
 from stoic.campaign.campaign import Campaign
+from stoic.campaign.record import shares_in
 from stoic.campaign.running import Ran, run_trials
 from stoic.campaign.trials import Trial
 from stoic.network.naive import NaiveSubject
@@ -28,7 +30,7 @@ class VerifyError(RuntimeError):
 
 
 def verify_run(
-    campaign: Campaign,
+    campaign: Campaign | AdaptiveCampaign,
     network: nn.Module,
     path: Path,
     count: int,
@@ -54,7 +56,11 @@ def verify_run(
     """
     if not count:
         return 0
-    trials = _some(list(campaign.trials()), count, campaign.seed)
+    if isinstance(campaign, Campaign):
+        every = campaign.trials()
+    else:
+        every = campaign.trials(shares_in(path))
+    trials = _some(list(every), count, campaign.seed)
     bay = replace(
         campaign.bay, subject=NaiveSubject(network, campaign.bay.subject), fast=False
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -19,6 +19,7 @@ from stoic.cli.options import (
     Allocation,
     AsDeployed,
     AsJson,
+    AtMost,
     Batch,
     Best,
     Bits,
@@ -29,7 +30,11 @@ from stoic.cli.options import (
     Exhaustive,
     FailAbove,
     Faults,
+    HalfWidth,
     Inputs,
+    InputsPerFault,
+    Interval,
+    IntervalOption,
     Kind,
     Memory,
     Mode,
@@ -38,6 +43,7 @@ from stoic.cli.options import (
     Out,
     PerTrial,
     Rate,
+    Relative,
     Replacement,
     Scope,
     ScopeOption,
@@ -48,6 +54,7 @@ from stoic.cli.options import (
     StrataOption,
     Tables,
     Threads,
+    Time,
     TimeLimit,
     Verify,
     WithNonfinite,
@@ -106,6 +113,12 @@ def pvf(
     rate: Rate = None,
     scope: ScopeOption = Scope.input,
     faults: Faults = 1000,
+    half_width: HalfWidth = None,
+    relative: Relative = None,
+    time: Time = None,
+    interval: IntervalOption = Interval.guaranteed,
+    inputs_per_fault: InputsPerFault = None,
+    at_most: AtMost = None,
     exhaustive: Exhaustive = False,
     replacement: Replacement = False,
     strata: StrataOption = Strata.none,
@@ -131,27 +144,8 @@ def pvf(
     as_json: AsJson = False,
 ) -> None:
     """Measure how likely a fault makes the network of CASE wrong."""
-    from stoic.cases import load
-
     # Every option by its name: too many to be handed on one by one.
-    words = dict(locals())
-    with _one_line():
-        parse.check_share("fail-above", fail_above)
-        _use(threads)
-        loaded = _on(load(case, inputs), device)
-        settings = parse.settings(words)
-        tables = parse.table_names(table, settings, loaded, about.value)
-        with progress() as told, _stopping(out):
-            measured = _measure(
-                loaded,
-                settings=settings,
-                out=out,
-                verify=verify,
-                about=about.value,
-                with_nonfinite=with_nonfinite,
-                progress=told,
-            )
-    _finish(measured, fail_above, tables, as_json=as_json)
+    _pvf(dict(locals()))
 
 
 @app.command()
@@ -280,6 +274,30 @@ def _on(case: Case, device: str) -> Case:
     from stoic.cases.case import moved
 
     return case if device == "cpu" else moved(case, device)
+
+
+def _pvf(words: Mapping[str, Any]) -> NoReturn:
+    """Measure, print and exit as the options ask, by their names."""
+    from stoic.cases import load
+
+    about, limit = words["about"].value, words["fail_above"]
+    with _one_line():
+        parse.check_share("fail-above", limit)
+        _use(words["threads"])
+        loaded = _on(load(words["case"], words["inputs"]), words["device"])
+        settings = parse.settings(words)
+        tables = parse.table_names(words["table"], settings, loaded, about)
+        with progress() as told, _stopping(words["out"]):
+            measured = _measure(
+                loaded,
+                settings=settings,
+                out=words["out"],
+                verify=words["verify"],
+                about=about,
+                with_nonfinite=words["with_nonfinite"],
+                progress=told,
+            )
+    _finish(measured, limit, tables, as_json=words["as_json"])
 
 
 def _finish(

@@ -14,6 +14,7 @@ __all__ = [
     "Allocation",
     "AsDeployed",
     "AsJson",
+    "AtMost",
     "Batch",
     "Best",
     "Bits",
@@ -24,7 +25,10 @@ __all__ = [
     "Exhaustive",
     "FailAbove",
     "Faults",
+    "HalfWidth",
     "Inputs",
+    "InputsPerFault",
+    "IntervalOption",
     "Kind",
     "Memory",
     "Mode",
@@ -33,6 +37,7 @@ __all__ = [
     "Out",
     "PerTrial",
     "Rate",
+    "Relative",
     "Replacement",
     "Scope",
     "ScopeOption",
@@ -43,6 +48,7 @@ __all__ = [
     "StrataOption",
     "Tables",
     "Threads",
+    "Time",
     "TimeLimit",
     "Verify",
     "WithNonfinite",
@@ -71,6 +77,13 @@ class Scope(StrEnum):
 
     input = "input"
     batch = "batch"
+
+
+class Interval(StrEnum):
+    """What an interval promises."""
+
+    guaranteed = "guaranteed"
+    approximate = "approximate"
 
 
 class About(StrEnum):
@@ -109,6 +122,26 @@ Exhaustive = Annotated[
 StrataOption = Annotated[
     Strata, typer.Option(help="Draw equally many faults from each of these.")
 ]
+HalfWidth = Annotated[
+    float | None,
+    typer.Option(
+        help="Go on, where it tells most, until the interval is so narrow: 0.0005 is "
+        "± 0.05 points. Takes the place of --faults."
+    ),
+]
+Relative = Annotated[
+    float | None, typer.Option(help="The same, as a part of the estimate: 0.1.")
+]
+Time = Annotated[
+    str | None, typer.Option(help="The same, for so long at most: 90s, 10m, 2h.")
+]
+IntervalOption = Annotated[
+    Interval, typer.Option(help="Of the three above: which kind is to be so narrow.")
+]
+InputsPerFault = Annotated[
+    int | None, typer.Option(help="Inputs that each of their trials runs on; 1.")
+]
+AtMost = Annotated[int | None, typer.Option(help="Of their trials.")]
 Replacement = Annotated[
     bool, typer.Option("--replacement", help="Draw with replacement.")
 ]

@@ -34,6 +34,18 @@ def _bytes_of(text: str | None) -> int | None:
         ) from None
 
 
+def _seconds(text: str | None) -> float | None:
+    """Return the seconds that a text such as ``10m`` names."""
+    if text is None:
+        return None
+    units = {"s": 1, "m": 60, "h": 3600}
+    number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "s")
+    try:
+        return float(number) * units[unit]
+    except ValueError:
+        raise ValueError(f"time must be such as 90s, 10m or 2h, got {text!r}") from None
+
+
 def _kinds(text: str) -> tuple[Any, ...]:
     """Return the kinds of sites in a comma-separated text."""
     known = ("parameter", "buffer", "activation", "input")
@@ -118,6 +130,12 @@ def settings(words: Mapping[str, Any]) -> Settings:
         as_deployed=words["as_deployed"],
         best=words["best"],
         memory=_bytes_of(words["memory"]),
+        half_width=words["half_width"],
+        relative=words["relative"],
+        seconds=_seconds(words["time"]),
+        interval=words["interval"].value,
+        inputs_per_fault=words["inputs_per_fault"],
+        at_most=words["at_most"],
     )
 
 
@@ -135,7 +153,13 @@ def table_names(
     labelled = case.labels is not None
     names = split(chosen)
     for name in names:
-        check_table(name, model=model, labelled=labelled, about=about)
+        check_table(
+            name,
+            model=model,
+            labelled=labelled,
+            about=about,
+            adaptive=settings.adaptive,
+        )
     return names
 
 

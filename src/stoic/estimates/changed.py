@@ -8,6 +8,7 @@ from stoic.estimates.draws import samples_of
 from stoic.estimates.facts import read_facts
 from stoic.estimates.mean import estimate_mean
 from stoic.estimates.population import group_sizes
+from stoic.estimates.searched import is_searched
 from stoic.estimates.tables import Row
 from stoic.records import Run
 
@@ -24,6 +25,8 @@ def changed_share(run: Run, *, confidence: float = 0.95) -> tuple[Row, ...]:
     flips, which always change the word.
     """
     if run.manifest.space.fault_model.get("name") not in MAY_KEEP:
+        return ()
+    if is_searched(run.manifest):
         return ()
     with run.connection() as connection:
         facts = read_facts(connection, "o.failed")

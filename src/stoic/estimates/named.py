@@ -10,6 +10,7 @@ from stoic.estimates.changed import MAY_KEEP, changed_share
 from stoic.estimates.outcomes import outcome_shares
 from stoic.estimates.parts import per_class, per_input
 from stoic.estimates.population import By
+from stoic.estimates.searched import is_searched
 from stoic.estimates.tables import About, Row, pvf, worst_sites
 from stoic.records import Run
 
@@ -41,6 +42,7 @@ def check_table(
     model: Mapping[str, Any],
     labelled: bool,
     about: About = "inputs",
+    adaptive: bool = False,
 ) -> None:
     """Refuse a table that a campaign does not give, before or after it has run.
 
@@ -49,6 +51,7 @@ def check_table(
         model: Fault model as manifests record it.
         labelled: Whether the inputs have labels.
         about: What the estimates are about.
+        adaptive: Whether trials were chosen by what came of others.
 
     Raises:
         ValueError: There is no such table, or not for this campaign.
@@ -73,6 +76,11 @@ def check_table(
         raise ValueError(
             f"table {name} must be about these inputs, got about population; "
             "ask for it without"
+        )
+    if adaptive and name in ("input", "class", "channel", "changed"):
+        raise ValueError(
+            f"table {name} must be of a plan that is fixed beforehand, got an adaptive "
+            "one; ask for site or bit, or draw faults uniformly"
         )
     if name == "class" and not labelled:
         raise ValueError("table class must have inputs with labels, got none")
@@ -124,4 +132,10 @@ def table(
 
 def _check(run: Run, name: str, about: About) -> None:
     space, data = run.manifest.space, run.manifest.data
-    check_table(name, model=space.fault_model, labelled=data.labelled, about=about)
+    check_table(
+        name,
+        model=space.fault_model,
+        labelled=data.labelled,
+        about=about,
+        adaptive=is_searched(run.manifest),
+    )

@@ -16,13 +16,14 @@ from stoic.estimates.facts import Bools, Facts, read_facts
 from stoic.estimates.mean import estimate_mean
 from stoic.estimates.population import group_sizes
 from stoic.estimates.sample import Floats
+from stoic.estimates.searched import is_searched, read_searched
 from stoic.estimates.tables import About, Row, check_about
 from stoic.records import Manifest, Run
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-__all__ = ["OUTCOMES", "outcome_shares"]
+__all__ = ["OUTCOMES", "PROVED", "outcome_shares"]
 
 # How people write them.
 OUTCOMES = {
@@ -34,7 +35,11 @@ OUTCOMES = {
     "sdc_or_nonfinite": "SDC or non-finite",
     "crash": "crash",
     "unknown": "unknown",
+    "proved to hold": "proved to hold",
+    "proved to fail": "proved to fail",
 }
+# What has no trials: a proof says that the criterion holds, or not.
+PROVED = ("proved to hold", "proved to fail")
 
 _TOGETHER = "sdc_or_nonfinite"
 _APART = ("sdc", "nonfinite")
@@ -70,8 +75,10 @@ def outcome_shares(
     Raises:
         ValueError: The run has no trials, or cannot speak for a population.
     """
-    check_about(about)
+    check_about(about, run.manifest)
     manifest = run.manifest
+    if is_searched(manifest):
+        return _searched(run, with_nonfinite, confidence)
     faults = group_sizes(manifest, ["network"])[(manifest.network.name,)]
     with run.connection() as connection:
         facts = read_facts(connection, "o.failed")
@@ -88,11 +95,42 @@ def outcome_shares(
         )
 
 
+def _searched(run: Run, with_nonfinite: bool, confidence: float) -> tuple[Row, ...]:
+    """The same of a run whose plan learnt; what is proved has no trials."""
+    with run.connection() as connection:
+        searched = read_searched(connection, run.manifest)
+        shares = _shares(connection, searched.facts)
+    cells = searched.cells
+    everywhere = np.ones(len(cells["site"]), np.bool_)
+    guaranteed = bool(run.manifest.plan["guaranteed"])
+    unknown = searched.facts.unknown
+
+    def row(name: str, low: Floats, high: Floats, proved: float) -> Row:
+        estimate = searched.estimate(
+            everywhere, low, high, confidence, guaranteed=guaranteed, failed=proved
+        )
+        faults = searched.faults(everywhere)
+        return Row((name,), estimate, faults, len(searched.facts.trial))
+
+    failed = float(cells["failed"].sum())
+    held = float(cells["known"].sum()) - failed
+    rows = [
+        row(name, shares[name], np.where(unknown, 1.0, shares[name]), 0.0)
+        for name in _shown(run.manifest, with_nonfinite)
+    ]
+    size = searched.course.known.size
+    for name, count in zip(PROVED, (held, failed), strict=True):
+        part = count / size
+        known = Estimate(part, part, part, 0, confidence, "census", searched.about)
+        rows.append(Row((name,), known, searched.faults(everywhere), 0))
+    return tuple(rows)
+
+
 def _shown(manifest: Manifest, with_nonfinite: bool) -> list[str]:
     hidden = {*(_APART if with_nonfinite else [_TOGETHER])}
     if manifest.mode != "fast":
         hidden.add("harmless")
-    return [outcome for outcome in OUTCOMES if outcome not in hidden]
+    return [name for name in OUTCOMES if name not in {*hidden, *PROVED}]
 
 
 def _over_these_inputs(

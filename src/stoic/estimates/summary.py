@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from stoic.estimates.estimate import Estimate
-from stoic.plans import Exhaustive, Stratified, read_plan
+from stoic.plans import Adaptive, Exhaustive, Stratified, read_plan
 from stoic.records import Manifest
 
 __all__ = ["summary"]
@@ -55,6 +55,9 @@ def _how(manifest: Manifest, estimate: Estimate) -> str:
         return ""
     if manifest.space.fault_model.get("several"):
         return f"{estimate.n:,} trials, each with faults drawn anew from {size}"
+    if isinstance(plan, Adaptive):
+        each = "1 input" if plan.per_trial == 1 else f"{plan.per_trial} inputs"
+        return f"{estimate.n:,} trials on {each} each, chosen from {size} faults"
     if isinstance(plan, Exhaustive):
         return f"the first {estimate.n:,} of {size} faults tried, the others unknown"
     if isinstance(plan, Stratified):

@@ -14,6 +14,7 @@ from stoic.estimates.facts import Facts, Integers, judged, read_facts, read_plac
 from stoic.estimates.groups import groups
 from stoic.estimates.mean import Interval, estimate_mean
 from stoic.estimates.population import By, Key, coarse, group_sizes
+from stoic.estimates.searched import is_searched, read_searched
 from stoic.records import Manifest, Run
 
 __all__ = ["About", "Row", "check_about", "pvf", "worst_sites"]
@@ -51,7 +52,7 @@ def pvf(
     criterion: Mapping[str, Any] | None = None,
     about: About = "inputs",
     confidence: float = 0.95,
-    interval: Interval = "guaranteed",
+    interval: Interval | None = None,
 ) -> tuple[Row, ...]:
     """Estimate the parameter vulnerability factor of groups of faults.
 
@@ -67,19 +68,24 @@ def pvf(
             faults. ``population``: the inputs are a sample, too; approximate.
         confidence: Of the interval; the limits at 0.90 are one-sided 95 % limits.
         interval: ``approximate`` is narrower; it needs many trials and some failures.
+            The plan's own by default, ``guaranteed`` where it has none.
 
     Raises:
         ValueError: The run has no trials, the facts do not allow the criterion, or the
             trials do not allow the grouping.
     """
-    check_about(about)
+    check_about(about, run.manifest)
     manifest, names = run.manifest, _names(by)
     failed = judged(manifest, criterion)
+    if is_searched(manifest):
+        return _searched(run, names, failed, confidence, interval)
     with run.connection() as connection:
         facts = read_facts(connection, failed)
         places = None if coarse(names) else read_places(connection)
         if about == "inputs":
-            estimate = _over_these_inputs(manifest, facts, confidence, interval)
+            estimate = _over_these_inputs(
+                manifest, facts, confidence, interval or "guaranteed"
+            )
         else:
             counted = f"({failed})::INT"
             full = facts.crashed
@@ -90,25 +96,51 @@ def pvf(
     for group in groups(manifest, names, facts, places):
         whole = zip(names, group.key, strict=True)
         faults = sizes[tuple(part for name, part in whole if name != "channel")]
-        rows.append(
-            Row(
-                key=group.key,
-                estimate=estimate(group.rows, faults),
-                faults=faults.total(),
-                trials=len(group.rows),
-            )
-        )
+        estimated = estimate(group.rows, faults)
+        rows.append(Row(group.key, estimated, faults.total(), len(group.rows)))
     return tuple(rows)
 
 
-def check_about(about: str) -> None:
-    """Refuse what an estimate cannot be about.
+def _searched(
+    run: Run,
+    names: tuple[By, ...],
+    failed: str,
+    confidence: float,
+    interval: Interval | None,
+) -> tuple[Row, ...]:
+    """The same of a run whose plan learnt."""
+    own = "guaranteed" if run.manifest.plan["guaranteed"] else "approximate"
+    guaranteed = (interval or own) == "guaranteed"
+    with run.connection() as connection:
+        searched = read_searched(connection, run.manifest, failed)
+    low, high = searched.facts.low, searched.facts.high
+    rows = []
+    for key, group in searched.groups(names):
+        if names == ("network",) and failed == "o.failed":
+            estimate = searched.whole(confidence, guaranteed=guaranteed)
+        else:
+            estimate = searched.estimate(
+                group, low, high, confidence, guaranteed=guaranteed
+            )
+        faults, trials = searched.faults(group), searched.trials(group)
+        rows.append(Row(key, estimate, faults, trials))
+    return tuple(rows)
+
+
+def check_about(about: str, manifest: Manifest | None = None) -> None:
+    """Refuse what an estimate, or one of a run, cannot be about.
 
     Raises:
-        ValueError: It is neither these inputs nor their population.
+        ValueError: It is neither these inputs nor their population, or the run cannot
+            speak for the latter.
     """
     if about not in get_args(About):
         raise ValueError(f"about must be {' or '.join(get_args(About))}, got {about!r}")
+    if about == "population" and manifest is not None and is_searched(manifest):
+        raise ValueError(
+            "about must be inputs for an adaptive plan, whose trials run on a few of "
+            "them, got population; draw faults uniformly for that"
+        )
 
 
 def worst_sites(

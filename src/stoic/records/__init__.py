@@ -18,6 +18,7 @@ from stoic.records.run import Run, open_run
 from stoic.records.shards import (
     clear_leftovers,
     verify_shards,
+    write_cells,
     write_golden,
     write_shard,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "open_run",
     "read_manifest",
     "verify_shards",
+    "write_cells",
     "write_golden",
     "write_manifest",
     "write_shard",

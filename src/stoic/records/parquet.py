@@ -19,6 +19,7 @@ _TRIALS = {
     "status": "VARCHAR",
     "message": "VARCHAR",
     "exposed": "INTEGER",
+    "first": "BIGINT",
     "seconds": "DOUBLE",
     "exact": "BOOLEAN",
 }
@@ -40,6 +41,16 @@ _OUTCOMES = {
     "nonfinite_at": "BIGINT",
     "deviation": "FLOAT",
 }
+_CELLS = {
+    "cell": "INTEGER",
+    "bin": "VARCHAR",
+    "site": "VARCHAR",
+    "bit": "SMALLINT",
+    "units": "BIGINT",
+    "known": "BIGINT",
+    "failed": "BIGINT",
+    "hint": "DOUBLE",
+}
 _GOLDEN = {"input": "INTEGER", "label": "INTEGER", "cluster": "BIGINT"}
 
 
@@ -52,6 +63,7 @@ def columns_of(table: str, top_k: int) -> dict[str, str]:
         "faults": _FAULTS,
         "outcomes": _OUTCOMES | best,
         "golden": _GOLDEN | best,
+        "cells": _CELLS,
     }[table]
 
 

@@ -42,6 +42,8 @@ class Run:
 
         connection = duckdb.connect()
         _view(connection, "golden", [self.path / "golden.parquet"])
+        if (self.path / "cells.parquet").exists():
+            _view(connection, "cells", [self.path / "cells.parquet"])
         for table in ("trials", "faults", "outcomes"):
             files = [
                 shard_folder(self.path, number) / f"{table}.parquet"

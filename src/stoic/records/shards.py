@@ -22,6 +22,7 @@ __all__ = [
     "shard_folder",
     "verify_golden",
     "verify_shards",
+    "write_cells",
     "write_golden",
     "write_shard",
 ]
@@ -112,6 +113,20 @@ def write_golden(path: Path, columns: Columns) -> None:
         sync(part)
         os.replace(part, path / "golden.parquet")
         write_sums(path, ["golden.parquet"])
+
+
+def write_cells(path: Path, columns: Columns) -> None:
+    """Record what an adaptive plan draws from, before the manifest is written.
+
+    Raises:
+        RunError: There is no room for it.
+    """
+    part = path / f"cells{_PART}.parquet"
+    with writing(path):
+        path.mkdir(parents=True, exist_ok=True)
+        write_parquet(part, columns, columns_of("cells", 0))
+        sync(part)
+        os.replace(part, path / "cells.parquet")
 
 
 def verify_golden(path: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from stoic.estimates import Row, per_class, per_input
+from stoic.estimates.named import has_table
 from stoic.records import Manifest, Run
 from stoic.report.plots import Plot, plot
 
@@ -31,14 +32,14 @@ class Ranking:
 
 def ranked_classes(run: Run) -> Ranking | None:
     """Rank the classes; nothing if there are no labels."""
-    if not run.manifest.data.labelled:
+    if not has_table(run, "class"):
         return None
     return _ranking(per_class(run), lambda key: (_class_name(run.manifest, key), ""))
 
 
 def ranked_inputs(run: Run) -> Ranking | None:
     """Rank the inputs; nothing if there are very many."""
-    if run.manifest.data.inputs > _MOST:
+    if run.manifest.data.inputs > _MOST or not has_table(run, "input"):
         return None
     labels = _labels(run)
 

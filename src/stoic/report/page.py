@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from stoic.estimates import About, Row, pvf, summary
 from stoic.estimates.changed import changed_share
 from stoic.estimates.population import stratified
+from stoic.estimates.searched import is_searched
 from stoic.records import Manifest, Run, open_run
 from stoic.records.files import write_whole, writing
 from stoic.report.bits import Format, formats
@@ -153,6 +154,8 @@ def _places(run: Run, about: About) -> _Places | None:
 
 def _channels(run: Run, about: About) -> Plot:
     """The channels that are shown to be vulnerable: most have too few trials to be."""
+    if is_searched(run.manifest):
+        return plot([])
     rows = [r for r in pvf(run, "channel", about=about) if r.estimate.value > 0]
     rows.sort(key=lambda row: (-row.estimate.low, -row.estimate.value))
     return plot((str(r.key[0]), f"channel {r.key[1]}", "", r) for r in rows[:_WORST])
@@ -160,7 +163,7 @@ def _channels(run: Run, about: About) -> Plot:
 
 def _strata(run: Run) -> Plot | None:
     """The strata with trials, if faults were drawn from each apart."""
-    if not stratified(run.manifest):
+    if not (stratified(run.manifest) or is_searched(run.manifest)):
         return None
     return plot((row.label, "", "", row) for row in pvf(run, "stratum"))
 

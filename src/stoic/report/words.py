@@ -6,7 +6,14 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from stoic.plans import Exhaustive, Plan, Stratified, Uniform, read_plan
+from stoic.plans import (
+    Adaptive,
+    Exhaustive,
+    Plan,
+    Stratified,
+    Uniform,
+    read_plan,
+)
 from stoic.records import Manifest
 
 __all__ = ["criterion_words", "fault_words", "mode_words", "plan_words", "planned"]
@@ -66,6 +73,8 @@ def mode_words(manifest: Manifest) -> str:
 def planned(manifest: Manifest) -> int:
     """Return how many trials the plan asks for."""
     match read_plan(manifest.plan):
+        case Adaptive():
+            return 0
         case Uniform(trials=trials):
             return trials
         case Stratified(trials=by_stratum):
@@ -81,8 +90,15 @@ def plan_words(manifest: Manifest) -> str:
     return _plan(read_plan(manifest.plan), size)
 
 
-def _plan(plan: Plan, size: str) -> str:
+def _plan(plan: Plan | Adaptive, size: str) -> str:
     match plan:
+        case Adaptive():
+            inputs = "one input" if plan.per_trial == 1 else f"{plan.per_trial} inputs"
+            return (
+                f"faults on {inputs} each, drawn from {size} where former trials say "
+                f"that they tell most, until {_wanted(plan)}; the first {plan.pilot:,} "
+                "only show where to look"
+            )
         case Exhaustive():
             return f"every one of the {size} faults, in order"
         case Uniform(trials, replacement):
@@ -99,6 +115,16 @@ def _plan(plan: Plan, size: str) -> str:
             more = " …" if len(counts) > 4 else ""
             return f"strata of {size} faults, uniformly within each: {each}{more}"
     return str(plan)
+
+
+def _wanted(plan: Adaptive) -> str:
+    """Say when an adaptive plan is done."""
+    goals = []
+    if plan.half_width is not None:
+        goals.append(f"the interval is ± {100 * plan.half_width:g} points")
+    if plan.relative is not None:
+        goals.append(f"it is ± {100 * plan.relative:g} % of the estimate")
+    return " or ".join(goals) or "the time is over"
 
 
 def _filled(text: str, record: Mapping[str, Any]) -> str:

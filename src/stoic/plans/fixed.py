@@ -1,82 +1,29 @@
-"""Plans: which faults of a space to try, and in which order.
-
-A plan sees strata with sizes, and nothing of networks or faults. It is a pure function
-of its seed: the same plan, strata and seed give the same draws on every machine.
-"""
+"""Plans that know beforehand which faults to try: exhaustive, uniform, stratified."""
 
 from __future__ import annotations
 
 import bisect
 import heapq
 import itertools
-import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, Protocol
+from typing import Any
+
+from stoic.plans.contract import Draw, Stratum
+from stoic.plans.shuffled import sample
 
 __all__ = [
-    "Draw",
     "Exhaustive",
-    "Plan",
     "Stratified",
-    "Stratum",
     "Uniform",
     "allotted",
     "check_allocation",
     "equal_shares",
-    "read_plan",
 ]
 
 # Near matches of a name that is none.
 _SHOWN = 5
-
-
-@dataclass(frozen=True)
-class Stratum:
-    """A part of the fault space.
-
-    Args:
-        name: Unique among the strata.
-        size: Number of its faults.
-    """
-
-    name: str
-    size: int
-
-    def __post_init__(self) -> None:
-        if self.size < 1:
-            raise ValueError(
-                f"size of stratum {self.name} must be at least 1, got {self.size}; "
-                "leave the stratum out"
-            )
-
-
-@dataclass(frozen=True, slots=True)
-class Draw:
-    """One fault to try.
-
-    Args:
-        trial: Number of the trial, in the order drawn.
-        stratum: Index of the stratum.
-        position: Of the fault in its stratum, in ``0..size - 1``.
-    """
-
-    trial: int
-    stratum: int
-    position: int
-
-
-class Plan(Protocol):
-    """A way to draw faults."""
-
-    def draws(self, strata: Sequence[Stratum], *, seed: int) -> Iterator[Draw]:
-        """Return the draws in their order; what cannot be drawn is refused at once."""
-        ...
-
-    def as_record(self) -> dict[str, Any]:
-        """Return plain data from which `read_plan` makes an equal plan."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -122,7 +69,7 @@ class Uniform:
             ValueError: More trials than faults, without replacement.
         """
         starts = list(itertools.accumulate((s.size for s in strata), initial=0))
-        places = _sample(starts[-1], self.trials, f"uniform {seed}", self.replacement)
+        places = sample(starts[-1], self.trials, f"uniform {seed}", self.replacement)
 
         def placed(position: int) -> tuple[int, int]:
             number = bisect.bisect_right(starts, position) - 1
@@ -186,7 +133,7 @@ class Stratified:
         self, number: int, stratum: Stratum, seed: int
     ) -> Iterator[tuple[float, int, int]]:
         trials = self.trials[stratum.name]
-        places = _sample(stratum.size, trials, f"stratum {seed} {stratum.name}", False)
+        places = sample(stratum.size, trials, f"stratum {seed} {stratum.name}", False)
         return (
             ((rank + 0.5) / trials, number, place) for rank, place in enumerate(places)
         )
@@ -259,59 +206,5 @@ def allotted(sizes: Mapping[str, int], trials: Mapping[str, int]) -> dict[str, i
     return {name: trials.get(name, 0) for name in sizes}
 
 
-_PLANS: dict[str, Callable[..., Plan]] = {
-    "exhaustive": Exhaustive,
-    "uniform": Uniform,
-    "stratified": Stratified,
-}
-
-
-def read_plan(record: Mapping[str, Any]) -> Plan:
-    """Return the plan that a record names.
-
-    Raises:
-        ValueError: There is no such plan.
-    """
-    settings = dict(record)
-    name = settings.pop("name", None)
-    if name not in _PLANS:
-        raise ValueError(f"plan must be one of {', '.join(_PLANS)}, got {name}")
-    return _PLANS[name](**settings)
-
-
 def _numbered(places: Iterator[tuple[int, int]]) -> Iterator[Draw]:
     return (Draw(trial, *place) for trial, place in enumerate(places))
-
-
-def _sample(size: int, trials: int, key: str, replacement: bool) -> Iterator[int]:
-    # Raw bits: how Python makes other things of them may change between versions.
-    bits = random.Random(key).getrandbits
-    if replacement:
-        return (_below(size, bits) for _ in range(trials))
-    if trials > size:
-        raise ValueError(
-            f"trials must be at most the {size} faults there are, got {trials}; "
-            "draw fewer, or with replacement"
-        )
-    return _shuffled(size, trials, bits)
-
-
-def _below(bound: int, bits: Callable[[int], int]) -> int:
-    width = bound.bit_length()
-    while (value := bits(width)) >= bound:
-        pass
-    return value
-
-
-def _shuffled(size: int, trials: int, bits: Callable[[int], int]) -> Iterator[int]:
-    # The first steps of a Fisher-Yates shuffle of range(size), of which only the
-    # places that moved are kept.
-    moved: dict[int, int] = {}
-    for step in range(trials):
-        chosen = step + _below(size - step, bits)
-        head = moved.pop(step, step)
-        if chosen == step:
-            yield head
-        else:
-            yield moved.get(chosen, chosen)
-            moved[chosen] = head

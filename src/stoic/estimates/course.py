@@ -1,0 +1,138 @@
+"""The course of an adaptive plan: its batches, and what they say so far."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from stoic.estimates.bets import LOWER, UPPER
+from stoic.estimates.estimate import Estimate, Kind
+from stoic.estimates.martingale import (
+    Told,
+    approximate_limits,
+    guaranteed_limit,
+    martingale_mean,
+)
+from stoic.estimates.sample import Floats
+from stoic.plans import Adaptive, Batch, Known, Steps, Stratum
+
+__all__ = ["Course", "run_course"]
+
+
+class Course:
+    """An adaptive plan under way.
+
+    The same trials give the same batches again, so a campaign can be gone on with, and
+    estimates can be made of its record alone.
+
+    Args:
+        plan: What is wanted.
+        strata: As for a search.
+        known: What is proved of the population.
+        seed: Of all draws.
+    """
+
+    def __init__(
+        self, plan: Adaptive, strata: Sequence[Stratum], known: Known, seed: int
+    ) -> None:
+        self.plan, self.known = plan, known
+        self._search = plan.search(strata, known, seed) if strata else None
+        self._steps: list[Steps] = []
+        self._low: list[Floats] = []
+        self._high: list[Floats] = []
+        self._reached = math.inf
+        self._last = False
+
+    def batch(self) -> Batch | None:
+        """Return the next batch, or nothing where the plan is done."""
+        if self._search is None or self._is_met():
+            return None
+        batch = self._search.batch(self._reached)
+        if batch is not None:
+            self._steps.append(batch.steps)
+            self._last = batch.last
+        return batch
+
+    def learn(self, low: Floats, high: Floats) -> None:
+        """Take what came of the batch, or of its first trials.
+
+        Args:
+            low: Share of failed inputs per trial; 0 where it is unknown.
+            high: The same; 1 where it is unknown.
+        """
+        assert self._search is not None
+        if len(low) == len(self._steps[-1]):
+            self._search.learn((low + high) / 2)
+        self._low.append(low)
+        self._high.append(high)
+
+    def _is_met(self) -> bool:
+        if not self._low or not self.known.size:
+            return False
+        guaranteed = self.plan.guaranteed
+        if not (guaranteed or self._last) or not self.steps.weight.any():
+            return False
+        found = self.estimate(guaranteed=guaranteed)
+        self._reached = (found.high - found.low) / 2
+        return self.plan.met(found.value, found.low, found.high)
+
+    @property
+    def trials(self) -> int:
+        """How many trials have been learnt."""
+        return sum(map(len, self._low))
+
+    @property
+    def expected(self) -> int:
+        """How many trials there will be, by what is known so far."""
+        return self._search.expected if self._search else 0
+
+    @property
+    def steps(self) -> Steps:
+        """What was known before each trial that has been learnt."""
+        return Steps.joined(self._steps).first(self.trials)
+
+    def estimate(
+        self,
+        *,
+        guaranteed: bool,
+        confidence: float | None = None,
+        about: str = "these inputs",
+    ) -> Estimate:
+        """Return the estimate of the whole population."""
+        level = self.plan.confidence if confidence is None else confidence
+        if not self.trials:
+            return _without_trials(self.known, level, about)
+        low, high = np.concatenate(self._low), np.concatenate(self._high)
+        below = Told(self.steps, low, self.known)
+        above = Told(self.steps, high, self.known)
+        value = (martingale_mean(below) + martingale_mean(above)) / 2
+        kind: Kind = "guaranteed" if guaranteed else "approximate"
+        if guaranteed:
+            least = guaranteed_limit(below, LOWER, (1 - level) / 2)
+            most = guaranteed_limit(above, UPPER, (1 - level) / 2)
+        else:
+            least = approximate_limits(below, level)[0]
+            most = approximate_limits(above, level)[1]
+        value = min(max(value, 0.0), 1.0)
+        least, most = max(0.0, min(least, value)), min(1.0, max(most, value))
+        return Estimate(value, least, most, self.trials, level, kind, about)
+
+
+def _without_trials(known: Known, confidence: float, about: str) -> Estimate:
+    """Return what proofs alone say."""
+    low = known.failed / known.size
+    high = low + (known.size - known.known) / known.size
+    kind: Kind = "census" if low == high else "guaranteed"
+    return Estimate((low + high) / 2, low, high, 0, confidence, kind, about)
+
+
+def run_course(course: Course, low: Floats, high: Floats) -> Course:
+    """Take a course through trials that are there, in the order drawn."""
+    done = 0
+    while done < len(low) and (batch := course.batch()) is not None:
+        part = slice(done, done + len(batch.draws))
+        course.learn(low[part], high[part])
+        done += len(batch.draws)
+    return course

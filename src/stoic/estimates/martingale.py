@@ -1,0 +1,129 @@
+"""Estimates from the steps of an adaptive plan: fair, and limits that allow peeking.
+
+References:
+    Waudby-Smith and Ramdas, Estimating means of bounded random variables by betting,
+    2023. Shekhar, Xu, Lipton, Liang and Ramdas, Risk-limiting financial audits via
+    weighted sampling without replacement, 2023.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from stoic.estimates.bets import LOWER, UPPER, Side
+from stoic.estimates.design import student
+from stoic.estimates.facts import Bools
+from stoic.estimates.sample import Floats
+from stoic.plans.allocation import STAKE
+from stoic.plans.steps import Known, Steps
+
+__all__ = ["Told", "approximate_limits", "guaranteed_limit", "martingale_mean"]
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the trials of an adaptive plan say.
+
+    Args:
+        steps: What was known before each trial.
+        share: What came of each: the share of failed inputs.
+        known: What is proved of the population.
+        inside: Trials that could have failed; nothing where all could.
+    """
+
+    steps: Steps
+    share: Floats
+    known: Known
+    inside: Bools | None = None
+
+    @property
+    def found(self) -> Floats:
+        """What is certain before each trial, as a part of the population's mean."""
+        before = np.cumsum(self.share) - self.share
+        return np.asarray((self.known.failed + before) / self.known.size)
+
+    @property
+    def rest(self) -> Floats:
+        """What each trial says of the rest; its expectation is right."""
+        steps = self.steps
+        return np.asarray(steps.base + steps.scale * (self.share - steps.guess))
+
+
+def martingale_mean(told: Told) -> float:
+    """Return the mean over the population, from trials by their weights.
+
+    Each trial says ``found + rest``, which is fair whatever came before; weights were
+    fixed before each batch. So the estimate is fair, too, under any adaptive plan.
+    """
+    weight = told.steps.weight
+    if not weight.sum():
+        weight = np.ones_like(weight)
+    return float(weight @ (told.found + told.rest) / weight.sum())
+
+
+def approximate_limits(told: Told, confidence: float) -> tuple[float, float]:
+    """Return limits of the population's mean, from the variance that trials showed.
+
+    Strata that have had no failure are not taken to have none: their trials count as
+    if half a failure had been among all of them. Student's t has as many degrees of
+    freedom as there are trials that the variance hangs on.
+    """
+    weight = told.steps.weight / told.steps.weight.sum()
+    said = told.found + told.rest
+    batch = told.steps.batch
+    count = np.bincount(batch)
+    means = np.bincount(batch, said) / np.maximum(count, 1)
+    parts = (weight * (said - means[batch])) ** 2
+    parts *= (count / np.maximum(count - 1, 1))[batch]
+    quiet = (told.steps.guess == 0) & (told.share == 0) & (weight > 0)
+    quiet &= True if told.inside is None else told.inside
+    rare = 0.5 / (quiet.sum() + 1) * (weight * told.steps.scale)[quiet] ** 2
+    variance = parts.sum() + rare.sum()
+    free = parts.sum() ** 2 / max(float((parts**2).sum()), 1e-300)
+    half = student(confidence, max(free, 1.0)) * math.sqrt(variance)
+    value = martingale_mean(told)
+    return value - half, value + half
+
+
+def guaranteed_limit(told: Told, side: Side, level: float) -> float:
+    """Return a limit of the population's mean, wrong with probability ``level``.
+
+    It holds at any number of trials at once, under any plan that decides on what it has
+    seen: a gambler who bets against a supposed mean has his capital grow to 1 /
+    ``level`` with that probability at most, if the mean is the true one.
+
+    Args:
+        told: The trials; shares at most, or at least, what they may be.
+        side: Which limit.
+        level: Probability of an error.
+    """
+    found, rest, steps = told.found, told.rest, told.steps
+    needed = -math.log(level)
+    ends = np.flatnonzero(np.diff(steps.batch, append=-1))
+
+    def rejected(mean: float) -> bool:
+        supposed = mean - found
+        reach = supposed - steps.bottom if side == LOWER else steps.top - supposed
+        bet = np.minimum(steps.stake, STAKE / np.maximum(reach, 1e-300))
+        gains = np.log1p(np.maximum(side * bet * (supposed - rest), -0.999999))
+        return bool(np.cumsum(gains)[ends].max() >= needed)
+
+    low = told.known.failed / told.known.size
+    high = low + (told.known.size - told.known.known) / told.known.size
+    center = min(max(martingale_mean(told), low), high)
+    outer = high if side == UPPER else low
+    if not rejected(outer):
+        return outer
+    inner = center
+    if rejected(inner):
+        inner = low if side == UPPER else high
+    for _ in range(40):
+        middle = (inner + outer) / 2
+        if rejected(middle):
+            outer = middle
+        else:
+            inner = middle
+    return outer

@@ -1,0 +1,214 @@
+"""Estimates of a run whose plan learnt, for all units and for any group of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from stoic.estimates.bets import LOWER, UPPER
+from stoic.estimates.course import Course, run_course
+from stoic.estimates.estimate import Estimate, Kind
+from stoic.estimates.facts import Bools, Facts, read_facts
+from stoic.estimates.martingale import (
+    Told,
+    approximate_limits,
+    guaranteed_limit,
+    martingale_mean,
+)
+from stoic.estimates.population import By, Key
+from stoic.estimates.sample import Floats
+from stoic.plans import Adaptive, Known, Stratum, nested, read_plan
+from stoic.records import Manifest, bit_role
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+__all__ = ["Searched", "is_searched", "read_searched"]
+
+
+def is_searched(manifest: Manifest) -> bool:
+    """Say whether the plan of a run chose trials by what came of others."""
+    return manifest.plan.get("name") == "adaptive"
+
+
+@dataclass(frozen=True)
+class Searched:
+    """The trials of an adaptive run, and the cells that they were drawn from.
+
+    Args:
+        manifest: Of the run.
+        cells: Columns: bin, site, bit, units that are not proved, proved units, and
+            those of them that fail.
+        facts: What came of the trials.
+        course: The plan, taken through them.
+    """
+
+    manifest: Manifest
+    cells: dict[str, Any]
+    facts: Facts
+    course: Course
+
+    @property
+    def about(self) -> str:
+        """What the estimates are about."""
+        return f"these {self.manifest.data.inputs:,} inputs"
+
+    def whole(self, confidence: float, *, guaranteed: bool) -> Estimate:
+        """Return the estimate of the whole population."""
+        return self.course.estimate(
+            guaranteed=guaranteed, confidence=confidence, about=self.about
+        )
+
+    def groups(self, by: Sequence[By]) -> Iterator[tuple[Key, Bools]]:
+        """Yield groups of cells, in the order of the space, with what they share."""
+        columns = [self._column(name) for name in by]
+        keys = list(zip(*columns, strict=True))
+        for key in dict.fromkeys(keys):
+            yield key, np.array([own == key for own in keys])
+
+    def faults(self, group: Bools) -> int:
+        """Return how many faults a group of cells holds."""
+        sizes = self.cells["units"] + self.cells["known"]
+        return round(float((sizes / self._units_per_fault)[group].sum()))
+
+    def trials(self, group: Bools) -> int:
+        """Return how many trials fell into a group of cells."""
+        return int(self._inside(group).sum())
+
+    def estimate(
+        self,
+        group: Bools,
+        low: Floats,
+        high: Floats,
+        confidence: float,
+        *,
+        guaranteed: bool,
+        failed: float | None = None,
+    ) -> Estimate:
+        """Estimate a mean over the units of some cells.
+
+        All trials count, those outside with nothing: so the estimate is fair however
+        the plan came to draw more here than there.
+
+        Args:
+            group: Which cells.
+            low: Share per trial, at least.
+            high: At most.
+            confidence: Of the interval.
+            guaranteed: Its kind.
+            failed: Sum over the proved units; by default, how many of them fail.
+        """
+        units, proved = (int(self.cells[n][group].sum()) for n in ("units", "known"))
+        if failed is None:
+            failed = float(self.cells["failed"][group].sum())
+        size, whole = units + proved, self.course.known.size
+        known = Known(whole, whole - units, failed)
+        inside = self._inside(group)
+        steps = self.course.steps.unguided()
+        below = Told(steps, np.where(inside, low, 0.0), known, inside)
+        above = replace(below, share=np.where(inside, high, 0.0))
+        scale = whole / size
+        if guaranteed:
+            level = (1 - confidence) / 2
+            least = guaranteed_limit(below, LOWER, level)
+            most = guaranteed_limit(above, UPPER, level)
+        else:
+            least = approximate_limits(below, confidence)[0]
+            most = approximate_limits(above, confidence)[1]
+        value = (martingale_mean(below) + martingale_mean(above)) / 2
+        ends = np.clip(np.array([value, least, most]) * scale, 0.0, 1.0)
+        floor, ceiling = failed / size, (failed + units) / size
+        value, least, most = np.clip(ends, floor, ceiling).tolist()
+        kind: Kind = "guaranteed" if guaranteed else "approximate"
+        if not units:
+            kind = "census"
+        return Estimate(
+            value,
+            min(least, value),
+            max(most, value),
+            int(inside.sum()),
+            confidence,
+            kind,
+            self.about,
+        )
+
+    def _inside(self, group: Bools) -> Bools:
+        """Say which trials were drawn from some cells."""
+        open_cells = np.flatnonzero(self.cells["units"])
+        return np.asarray(group[open_cells][self.facts.stratum])
+
+    def _column(self, name: By) -> list[Any]:
+        sites = {site.name: site for site in self.manifest.space.sites}
+        site = [sites[str(own)] for own in self.cells["site"]]
+        bits = [int(bit) for bit in self.cells["bit"]]
+        match name:
+            case "network":
+                return [self.manifest.network.name] * len(site)
+            case "stratum":
+                return [str(bin) for bin in self.cells["bin"]]
+            case "kind":
+                return [own.kind for own in site]
+            case "component":
+                return [own.component for own in site]
+            case "site":
+                return [own.name for own in site]
+            case "channel":
+                raise ValueError(
+                    "table channel must be of a plan that is fixed beforehand, got an "
+                    "adaptive one; ask for site"
+                )
+        if min(bits) < 0:
+            raise ValueError(
+                "tables by bit must have faults of one bit each, "
+                f"got {self.manifest.space.fault_model}; ask for sites"
+            )
+        if name == "bit":
+            return bits
+        pairs = zip(site, bits, strict=True)
+        return [bit_role(own.dtype, bit) for own, bit in pairs]
+
+    @cached_property
+    def _units_per_fault(self) -> Floats:
+        inputs = {site.name: site.inputs for site in self.manifest.space.sites}
+        rows = self.manifest.data.inputs // int(self.manifest.engine["batch"])
+        return np.array([1.0 if inputs[str(s)] else rows for s in self.cells["site"]])
+
+
+def read_searched(
+    connection: DuckDBPyConnection, manifest: Manifest, failed: str = "o.failed"
+) -> Searched:
+    """Return what an adaptive run holds.
+
+    Args:
+        connection: To the tables of the run.
+        manifest: Of it.
+        failed: SQL that says whether an outcome failed.
+    """
+    cells = connection.execute("SELECT * FROM cells ORDER BY cell").fetchnumpy()
+    columns = {name: np.asarray(column) for name, column in cells.items()}
+    facts = read_facts(connection, failed)
+    plan = read_plan(manifest.plan)
+    assert isinstance(plan, Adaptive)
+    course = Course(plan, _strata(columns), _known(columns), manifest.seed)
+    # The plan went by the criterion of the run, whatever is asked for now.
+    own = facts if failed == "o.failed" else read_facts(connection, "o.failed")
+    run_course(course, own.low, own.high)
+    return Searched(manifest, columns, facts, course)
+
+
+def _known(cells: dict[str, Any]) -> Known:
+    units, known, failed = (int(cells[n].sum()) for n in ("units", "known", "failed"))
+    return Known(units + known, known, float(failed))
+
+
+def _strata(cells: dict[str, Any]) -> tuple[Stratum, ...]:
+    rows = np.flatnonzero(cells["units"])
+    leaves = [
+        Stratum(f"cell {row}", int(cells["units"][row]), hint=float(cells["hint"][row]))
+        for row in rows
+    ]
+    return nested(leaves, [(str(cells["bin"][r]), int(cells["bit"][r])) for r in rows])

@@ -1,0 +1,311 @@
+"""A search: what an adaptive plan has learnt so far, and the batch that follows."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import math
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from stoic.plans.allocation import Allocation, Goal, allocate, deviations
+from stoic.plans.contract import Draw, Stratum
+from stoic.plans.shuffled import below, shuffled
+from stoic.plans.steps import Floats, Known, Steps
+
+__all__ = ["Batch", "Search"]
+
+# Raw bits of a chance between 0 and 1.
+_BITS = 53
+# Trials of a stratum before it may be split, and the least gain of a split.
+_SPLIT_AFTER = 24
+_SPLIT_GAIN = 0.01
+_STRATA = 400
+# Of the trials that are expected to be left, those of the next batch.
+_NEXT = 0.4
+_SMALLEST = 64
+# The last batch is not to be smaller than such a part of all trials.
+_ENOUGH = 0.1
+# Failures, hints among them, below which a stratum counts as one without any.
+_QUIET = 0.05
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Trials that are drawn before anything is known of each other.
+
+    Args:
+        draws: Their units.
+        steps: What was known before each.
+        last: Whether the plan expects to be done with it.
+    """
+
+    draws: tuple[Draw, ...]
+    steps: Steps
+    last: bool
+
+
+@dataclass(frozen=True)
+class _Node:
+    """A stratum and the range of its leaves."""
+
+    stratum: Stratum
+    start: int
+    stop: int
+
+    def parts(self) -> Iterator[_Node]:
+        """Yield the parts of the stratum."""
+        start = self.start
+        for part in self.stratum.parts:
+            stop = start + sum(1 for _ in part.leaves())
+            yield _Node(part, start, stop)
+            start = stop
+
+
+class Search:
+    """Batches of an adaptive plan, each drawn where the former ones say it tells most.
+
+    A pure function of the strata, the seed and the shares that it is told.
+
+    Args:
+        strata: At most a hundred or so, with parts into which they may be split.
+        known: What is proved of the population.
+        goal: From an estimate so far to what the final one shall be like.
+        seed: Of all draws.
+        pilot: Trials of the first batch, which only shows where to look.
+        most: Trials at most.
+    """
+
+    def __init__(
+        self,
+        strata: Sequence[Stratum],
+        known: Known,
+        goal: Callable[[float], Goal],
+        *,
+        seed: int,
+        pilot: int,
+        most: int,
+    ) -> None:
+        self.known, self._goal = known, goal
+        self._pilot, self._most = pilot, most
+        self._leaves = [leaf for stratum in strata for leaf in stratum.leaves()]
+        self._nodes = _roots(strata)
+        self._left = np.array([float(leaf.size) for leaf in self._leaves])
+        self._count, self._total, self._squares = np.zeros((3, len(self._leaves)))
+        self._bits = random.Random(f"search {seed}").getrandbits
+        self._seed = seed
+        self._units: dict[int, Iterator[int]] = {}
+        self._trials = 0
+        self._spent = 0.0
+        self._number = 0
+        self._asked: Batch | None = None
+        self.expected = pilot
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the smallest strata, by index."""
+        return [leaf.name for leaf in self._leaves]
+
+    def batch(self, reached: float = math.inf) -> Batch | None:
+        """Draw the next batch; nothing is left of the plan where it returns nothing.
+
+        The shares of the former batch must have been learnt.
+
+        Args:
+            reached: Half the width of the interval so far.
+        """
+        room = min(self._most - self._trials, int(self._left.sum()))
+        if room < 1:
+            return None
+        self._split()
+        plan, share, size, last = self._planned(room, reached)
+        draws, steps = self._drawn(plan, size, share)
+        self._spent += share
+        self._asked = Batch(draws, steps, last)
+        self._trials += len(draws)
+        self._number += 1
+        return self._asked
+
+    def learn(self, shares: Floats) -> None:
+        """Take what came of the batch: the share of failed inputs of each trial."""
+        assert self._asked is not None
+        leaf = self._asked.steps.stratum
+        self._count += np.bincount(leaf, minlength=len(self._leaves))
+        self._total += np.bincount(leaf, shares, len(self._leaves))
+        self._squares += np.bincount(leaf, shares**2, len(self._leaves))
+
+    def _sums(self, values: Floats) -> Floats:
+        before = np.concatenate([[0.0], np.cumsum(values)])
+        start, stop = np.array([(n.start, n.stop) for n in self._nodes]).T
+        return np.asarray(before[stop] - before[start])
+
+    def _planned(
+        self, room: int, reached: float
+    ) -> tuple[Allocation, float, int, bool]:
+        """Return how to spread the next batch, its weight, size, and if it is the last.
+
+        All weight that is left goes to the last batch, before it is drawn: then the
+        estimate is fair although the number of trials depends on outcomes.
+        """
+        weights = self._sums(self._left) / self.known.size
+        if not self._number:
+            even = np.where(weights > 0, 1.0, 0.0)
+            chances = (even / even.sum() + weights / weights.sum()) / 2
+            first = Allocation(chances, 0.0, 1.0, 0.0)
+            return first, 0.0, min(self._pilot, room), False
+        count, total, squares = map(
+            self._sums, (self._count, self._total, self._squares)
+        )
+        hint = np.array([node.stratum.hint for node in self._nodes])
+        spreads = deviations(count, total, squares, hint)
+        goal = self._goal(self._estimate(weights, count, total, hint))
+        plan = allocate(weights, spreads, total + hint < _QUIET, goal)
+        self.expected = min(int(plan.trials) + self._pilot, self._most)
+        share, size, last = self._portion(plan.trials, goal, reached)
+        size = min(size, room)
+        if size == room and not last:
+            share, last = 1 - self._spent, True
+        return plan, share, size, last
+
+    def _portion(
+        self, trials: float, goal: Goal, reached: float
+    ) -> tuple[float, int, bool]:
+        """Return weight and size of the next batch, and whether it is the last."""
+        done = self._trials - self._pilot
+        if self._spent >= 1:
+            # It was not: as many more as the width that was reached asks for.
+            more = min(max((reached / goal.half_width) ** 2 - 1, 0.05), 1.0)
+            return more * self._spent, max(int(more * done), _SMALLEST), True
+        least = max(_SMALLEST, int(_ENOUGH * trials))
+        left = max(int(trials) - done, least)
+        if left <= 2 * least:
+            return 1 - self._spent, left, True
+        size = int(_NEXT * left)
+        return (1 - self._spent) * size / left, size, False
+
+    def _estimate(
+        self, weights: Floats, count: Floats, total: Floats, hint: Floats
+    ) -> float:
+        """Return about how often units fail, for planning."""
+        left = float(weights @ ((total + hint) / (count + 1)))
+        return left + (self.known.failed + float(total.sum())) / self.known.size
+
+    def _split(self) -> None:
+        """Replace strata by their parts where that lets fewer trials do."""
+        active = self._active(self._nodes).sum()
+        found: list[_Node] = []
+        for node in self._nodes:
+            parts = list(node.parts())
+            count = self._count[node.start : node.stop].sum()
+            room = len(found) + len(parts) < _STRATA
+            if parts and room and count >= _SPLIT_AFTER:
+                gain = self._active([node]).sum() - self._active(parts).sum()
+                if gain > _SPLIT_GAIN * active:
+                    found += parts
+                    continue
+            found.append(node)
+        self._nodes = found
+
+    def _active(self, nodes: Sequence[_Node]) -> Floats:
+        """Return size times standard deviation of strata."""
+        slices = [slice(node.start, node.stop) for node in nodes]
+        count, total, squares, left = (
+            np.array([values[s].sum() for s in slices])
+            for values in (self._count, self._total, self._squares, self._left)
+        )
+        hint = np.array([node.stratum.hint for node in nodes])
+        return np.asarray(left * deviations(count, total, squares, hint))
+
+    def _drawn(
+        self, plan: Allocation, size: int, share: float
+    ) -> tuple[tuple[Draw, ...], Steps]:
+        left = self._sums(self._left).tolist()
+        guess = self._guesses()
+        chances = np.where(np.array(left) > 0, plan.chances, 0.0)
+        chances /= chances.sum()
+        part = np.array(left) / self.known.size
+        base = float(part @ guess)
+        scale = np.divide(part, chances, out=np.zeros_like(part), where=chances > 0)
+        top = base + float((scale * (1 - guess)).max())
+        bottom = base - float((scale * guess).max())
+        rows: list[tuple[int, float, float, float]] = []
+        draws: list[Draw] = []
+        cumulated = list(itertools.accumulate(chances.tolist()))
+        pickers: dict[int, Callable[[], int]] = {}
+        size_of_all = float(self.known.size)
+        guesses, odds = guess.tolist(), chances.tolist()
+        while len(draws) < size:
+            spot = self._bits(_BITS) / (1 << _BITS) * cumulated[-1]
+            at = min(bisect.bisect_right(cumulated, spot), len(odds) - 1)
+            if at not in pickers:
+                pickers[at] = self._picker(self._nodes[at])
+            leaf = pickers[at]()
+            chance = odds[at] / cumulated[-1]
+            factor = left[at] / size_of_all / chance
+            rows.append((leaf, base, factor, guesses[at]))
+            draws.append(Draw(self._trials + len(draws), leaf, self._unit(leaf)))
+            base -= guesses[at] / size_of_all
+            left[at] -= 1
+            self._left[leaf] -= 1
+            if left[at] <= 0:
+                # Nothing is left here: the others are drawn with what it had.
+                odds[at] = 0.0
+                cumulated = list(itertools.accumulate(odds))
+                if cumulated[-1] <= 0:
+                    break
+        columns = list(zip(*rows, strict=True))
+        n = len(draws)
+        steps = Steps(
+            stratum=np.array(columns[0], np.int64),
+            base=np.array(columns[1]),
+            scale=np.array(columns[2]),
+            guess=np.array(columns[3]),
+            top=np.full(n, top),
+            bottom=np.full(n, bottom),
+            widest=np.full(n, float(scale.max())),
+            stake=np.full(n, plan.stake),
+            weight=np.full(n, share / n),
+            batch=np.full(n, self._number),
+        )
+        return tuple(draws), steps
+
+    def _guesses(self) -> Floats:
+        """Return the expected share of each stratum."""
+        count, total = self._sums(self._count), self._sums(self._total)
+        return np.asarray(total / np.maximum(count, 1))
+
+    def _picker(self, node: _Node) -> Callable[[], int]:
+        """Return a draw of a leaf, by the units that are left in each."""
+        if node.stop == node.start + 1:
+            return lambda: node.start
+        first = [int(left) for left in self._left[node.start : node.stop]]
+        cumulated = list(itertools.accumulate(first))
+
+        def pick() -> int:
+            while True:
+                spot = below(cumulated[-1], self._bits)
+                at = bisect.bisect_right(cumulated, spot)
+                # As many of the numbers are void as units have been drawn since.
+                if cumulated[at] - spot <= self._left[node.start + at]:
+                    return node.start + at
+
+        return pick
+
+    def _unit(self, leaf: int) -> int:
+        if leaf not in self._units:
+            bits = random.Random(f"units {self._seed} {leaf}").getrandbits
+            size = self._leaves[leaf].size
+            self._units[leaf] = shuffled(size, size, bits)
+        return next(self._units[leaf])
+
+
+def _roots(strata: Sequence[Stratum]) -> list[_Node]:
+    nodes, start = [], 0
+    for stratum in strata:
+        stop = start + sum(1 for _ in stratum.leaves())
+        nodes.append(_Node(stratum, start, stop))
+        start = stop
+    return nodes

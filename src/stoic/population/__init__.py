@@ -1,0 +1,1 @@
+"""Units of a fault space, told apart by how much they may matter."""

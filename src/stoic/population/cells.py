@@ -1,0 +1,192 @@
+"""Cells: units of one site, one corruption and one bin, counted and found again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stoic.faults.space import Block, Fault
+from stoic.plans import Known, Stratum, nested
+from stoic.population.bins import BINS, bin_name, hint_of
+from stoic.population.fields import OPEN, Field
+
+__all__ = ["Cell", "Population", "Unit", "population_of"]
+
+# The bin of units that cannot be told apart beforehand, and what to reckon with there.
+ANY = 255
+# In place of the bin of units that are proved.
+KNOWN = 254
+_ANY_HINT = 0.05
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A fault on a block of inputs.
+
+    Args:
+        fault: What strikes.
+        row: Number of the block.
+    """
+
+    fault: Fault
+    row: int
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Units of one block of faults that have one bin.
+
+    Args:
+        block: Faults of one site, and of one corruption if they can be told apart.
+        code: The bin.
+        units: Of which nothing is proved.
+        known: Of which the verdict is proved.
+        failed: Of these, those that fail.
+        ends: Units that are not proved up to the end of each row.
+    """
+
+    block: Block
+    code: int
+    units: int
+    known: int = 0
+    failed: int = 0
+    ends: NDArray[np.int64] | None = field(default=None, compare=False)
+
+    def place(self, position: int) -> tuple[int, int]:
+        """Return the row of a unit that is not proved, and its rank in it."""
+        assert self.ends is not None
+        row = int(np.searchsorted(self.ends, position, side="right"))
+        return row, position - int(self.ends[row - 1] if row else 0)
+
+    @property
+    def bit(self) -> int:
+        """The bit that is touched; -1 for several, or all of the site."""
+        return self.block.bits[0] if len(self.block.bits) == 1 else -1
+
+    @property
+    def bin(self) -> str:
+        """Name of the bin."""
+        return "any" if self.code == ANY else bin_name(self.code)
+
+    @property
+    def name(self) -> str:
+        """Name of the cell."""
+        return f"{self.bin}, bit {self.bit}, {self.block.site.name}"
+
+    @property
+    def hint(self) -> float:
+        """Share of failures to reckon with."""
+        return _ANY_HINT if self.code == ANY else hint_of(self.code)
+
+
+@dataclass(frozen=True)
+class Population:
+    """All units of a fault space: every fault on every block of inputs.
+
+    Args:
+        cells: No unit is in two of them.
+        fields: Of sites whose words are told apart, by name.
+        rows: Number of blocks of inputs.
+    """
+
+    cells: tuple[Cell, ...]
+    fields: dict[str, Field]
+    rows: int
+
+    @property
+    def known(self) -> Known:
+        """What is proved."""
+        counts = [(c.units + c.known, c.known, c.failed) for c in self.cells]
+        size, known, failed = map(sum, zip(*counts, strict=True))
+        return Known(size, known, float(failed))
+
+    @cached_property
+    def open(self) -> tuple[Cell, ...]:
+        """Cells with units that are not proved, in the order of the strata's leaves."""
+        return tuple(cell for cell in self.cells if cell.units)
+
+    def strata(self) -> tuple[Stratum, ...]:
+        """Return the strata of `open`: by bin, then by bit, then by site."""
+        return nested(
+            [Stratum(c.name, c.units, hint=c.hint) for c in self.open],
+            [(c.bin, c.bit) for c in self.open],
+        )
+
+    def units(self, wanted: Sequence[tuple[int, int]]) -> list[Unit]:
+        """Return units by index of the open cell and position in it."""
+        found: dict[int, Unit] = {}
+        rows: dict[tuple[Block, int], list[tuple[int, int, int]]] = {}
+        for number, (index, position) in enumerate(wanted):
+            cell = self.open[index]
+            block = cell.block
+            if cell.code == ANY:
+                each = 1 if block.inputs else self.rows
+                fault = block.fault(position // each)
+                found[number] = Unit(fault, position % each)
+                continue
+            row, rank = cell.place(position)
+            rows.setdefault((block, row), []).append((number, cell.code, rank))
+        for (block, row), places in rows.items():
+            found |= self._in_row(block, row, places)
+        return [found[number] for number in range(len(wanted))]
+
+    def _in_row(
+        self, block: Block, row: int, places: Sequence[tuple[int, int, int]]
+    ) -> Iterator[tuple[int, Unit]]:
+        """Yield the numbers of wanted units of a row, and the units."""
+        words, corruption = self.fields[block.site.name], block.fault(0).corruption
+        bins, proved = words.looked_at(corruption, slice(row, row + 1))
+        codes = np.where(proved == OPEN, bins, KNOWN).ravel()
+        each = 1 if words.apart else words.rows
+        for number, code, rank in places:
+            element = int(np.flatnonzero(codes == code)[rank // each])
+            at = row if each == 1 else rank % each
+            own = at if block.inputs else None
+            yield number, Unit(Fault(block.site, element, own, corruption), at)
+
+
+def population_of(
+    blocks: Sequence[Block],
+    fields: dict[str, Field],
+    rows: int,
+    tick: Callable[[str], None] | None = None,
+) -> Population:
+    """Count the units of every cell.
+
+    Args:
+        blocks: Of one corruption each where the site has a field.
+        fields: By name of the site.
+        rows: Number of blocks of inputs.
+        tick: Told which site is being counted.
+    """
+    cells = []
+    for block in blocks:
+        own = fields.get(block.site.name)
+        if own is None or block.variants != 1:
+            size = block.size if block.inputs else block.size * rows
+            cells.append(Cell(block, ANY, size))
+            continue
+        if tick:
+            tick(block.site.name)
+        cells += _counted(block, own)
+    cells.sort(key=lambda c: (c.code, c.bit, c.block.site.name))
+    return Population(tuple(cells), fields, rows)
+
+
+def _counted(block: Block, field: Field) -> Iterator[Cell]:
+    """Yield the cells of a block, each with its units counted row by row."""
+    bins, proved = field.looked_at(block.fault(0).corruption)
+    shape = np.broadcast_shapes(bins.shape, proved.shape)
+    each = field.rows // shape[0]
+    kinds = np.broadcast_to(bins, shape).astype(np.int32) * 3
+    kinds += np.broadcast_to(proved, shape) - OPEN
+    counts = np.array([np.bincount(row, minlength=3 * BINS) for row in kinds])
+    by_row = counts.reshape(len(kinds), -1, 3) * each
+    for code, (units, held, failed) in enumerate(by_row.sum(axis=0)):
+        if units + held + failed:
+            ends = np.cumsum(by_row[:, code, 0])
+            yield Cell(block, code, int(units), int(held + failed), int(failed), ends)
