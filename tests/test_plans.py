@@ -1,4 +1,5 @@
 import itertools
+import math
 from collections import Counter
 from typing import Any
 
@@ -18,6 +19,7 @@ from stoic.plans import (
     check_allocation,
     equal_shares,
     read_plan,
+    sample_sizes,
 )
 
 STRATA = (Stratum("a", 3), Stratum("b", 1), Stratum("c", 5))
@@ -209,3 +211,26 @@ def test_an_allocation_that_no_strata_could_have_is_refused(
 
 def test_a_draw_is_a_value() -> None:
     assert next(Exhaustive().draws(STRATA, seed=0)) == Draw(0, 0, 0)
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000, 117_056, 10**12])
+@pytest.mark.parametrize("margin", [0.5, 0.05, 0.01])
+def test_textbook_sizes_are_the_smallest_that_keep_the_margin(
+    size: int, margin: float
+) -> None:
+    (needed,) = sample_sizes({"all": size}, margin).values()
+
+    def width(trials: int) -> float:
+        left = (size - trials) / max(size - 1, 1)
+        return 1.959963984540054 * math.sqrt(0.25 / trials * left)
+
+    assert 1 <= needed <= size
+    assert width(needed) <= margin
+    assert needed == 1 or width(needed - 1) > margin
+
+
+def test_textbook_sizes_are_those_of_the_paper() -> None:
+    """For many faults at 1 % and 95 %: 9,604, as every table of them says."""
+    assert sample_sizes({"a": 10**9, "b": 1}, 0.01) == {"a": 9604, "b": 1}
+    with pytest.raises(ValueError, match="margin must be between 0 and 1, got 0"):
+        sample_sizes({"a": 5}, 0)

@@ -22,6 +22,7 @@ from stoic.plans import (
     allotted,
     check_allocation,
     equal_shares,
+    sample_sizes,
 )
 
 __all__ = ["Mode", "Settings", "Strata", "plan_of", "strata_of"]
@@ -50,6 +51,9 @@ class Settings:
         strata: Whether to draw equally many faults from each site, bit or role.
         allocation: How many faults to draw from strata by their names, in place of
             ``faults``; those left out get none and stay unknown.
+        margin: As many faults of each stratum as a Wald interval of that half width
+            needs at most, in place of ``faults``: the sizes of DATE 2009, and with
+            strata those of DATE 2023.
         seed: Of all randomness.
         criterion: What counts as a failure.
         mode: ``exact``, or ``fast``: the same verdicts, last bits may differ.
@@ -82,6 +86,7 @@ class Settings:
     replacement: bool = False
     strata: Strata = "none"
     allocation: Mapping[str, int] | None = None
+    margin: float | None = None
     seed: int = 0
     criterion: Criterion | str = "top1-changed"
     mode: Mode = "exact"
@@ -139,6 +144,7 @@ class Settings:
             "faults drawn with replacement": self.replacement,
             "several faults at once": self.several is not None,
             "a batch": self.batch is not None,
+            "a margin": self.margin is not None,
         }
         for name, asked in others.items():
             if asked:
@@ -170,6 +176,13 @@ class Settings:
                 f"faults drawn with replacement must be drawn uniformly, got {got}; "
                 "give a number of trials and no strata"
             )
+        if self.margin is not None:
+            sample_sizes({}, self.margin)
+            if whole or self.several or self.allocation is not None:
+                raise ValueError(
+                    "a margin must decide how many faults are drawn, got every fault, "
+                    "several at once or an allocation as well; leave one of them out"
+                )
         if self.allocation is None:
             return
         check_allocation(self.allocation)
@@ -206,6 +219,8 @@ def plan_of(chosen: Settings, strata: tuple[tuple[str, FaultSpace], ...]) -> Pla
         return Exhaustive()
     if chosen.allocation is not None:
         return _stratified(allotted(sizes, chosen.allocation))
+    if chosen.margin is not None:
+        return _stratified(sample_sizes(sizes, chosen.margin))
     if chosen.several is not None:
         if (chosen.several.count or 0) > total:
             raise ValueError(

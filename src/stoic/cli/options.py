@@ -30,6 +30,7 @@ __all__ = [
     "InputsPerFault",
     "IntervalOption",
     "Kind",
+    "Margin",
     "Memory",
     "Mode",
     "ModeOption",
@@ -121,6 +122,13 @@ Exhaustive = Annotated[
 ]
 StrataOption = Annotated[
     Strata, typer.Option(help="Draw equally many faults from each of these.")
+]
+Margin = Annotated[
+    float | None,
+    typer.Option(
+        help="So many faults of each stratum that the textbook interval is ± this: "
+        "the sample sizes of DATE'09 and DATE'23. Takes the place of --faults."
+    ),
 ]
 HalfWidth = Annotated[
     float | None,

@@ -121,6 +121,7 @@ def settings(words: Mapping[str, Any]) -> Settings:
         replacement=words["replacement"],
         strata=words["strata"].value,
         allocation=_allocation(words["allocation"]),
+        margin=words["margin"],
         seed=words["seed"],
         criterion=words["criterion"],
         mode=words["mode"].value,

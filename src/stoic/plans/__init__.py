@@ -22,6 +22,7 @@ from stoic.plans.fixed import (
 )
 from stoic.plans.nested import nested
 from stoic.plans.search import Batch, Search
+from stoic.plans.sizes import sample_sizes
 from stoic.plans.steps import Known, Steps
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "equal_shares",
     "nested",
     "read_plan",
+    "sample_sizes",
 ]
 
 _PLANS: dict[str, Callable[..., Plan | Adaptive]] = {
