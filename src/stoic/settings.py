@@ -107,7 +107,8 @@ class Settings:
     @property
     def adaptive(self) -> bool:
         """Whether trials are chosen by what came of others, until enough is known."""
-        return any((self.half_width, self.relative, self.seconds))
+        wanted = (self.half_width, self.relative, self.seconds)
+        return any(value is not None for value in wanted)
 
     def __post_init__(self) -> None:
         for name in _COUNTS:
@@ -130,11 +131,17 @@ class Settings:
         if self.seconds is not None and not 0 < self.seconds < math.inf:
             raise ValueError(f"time must be above 0 s, got {self.seconds}")
         if not self.adaptive:
-            for name in ("inputs_per_fault", "at_most"):
-                if (value := getattr(self, name)) is not None:
+            approximate = None if self.interval == "guaranteed" else self.interval
+            alone = {
+                "inputs per fault": self.inputs_per_fault,
+                "at most": self.at_most,
+                "interval": approximate,
+            }
+            for name, value in alone.items():
+                if value is not None:
                     raise ValueError(
-                        f"{name.replace('_', ' ')} must come with a half width, a "
-                        f"relative width or a time, got {value} without; give one"
+                        f"{name} must come with a half width, a relative width or a "
+                        f"time, got {value} without; give one"
                     )
             return
         self.adaptive_plan()

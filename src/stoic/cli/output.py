@@ -38,7 +38,7 @@ def print_measured(
         print(json.dumps(measured.as_record(tables), indent=1))
         return
     names = tables or filter(measured.has, _USUAL)
-    parts = [aligned(_lines(measured, name)) for name in names]
+    parts = [aligned(_lines(measured, name)) + _note(measured, name) for name in names]
     print("\n\n".join([measured.summary, *parts]))
 
 
@@ -57,6 +57,17 @@ def _lines(measured: Measured, table: str) -> list[dict[str, str]]:
         }
         for row in measured.table(table)
     ]
+
+
+def _note(measured: Measured, table: str) -> str:
+    """Say how far the list of an adaptive run can be trusted."""
+    if table != "worst" or measured.run.manifest.plan["name"] != "adaptive":
+        return ""
+    points = 100 * measured.worst_within(10)
+    return (
+        f"\nall of these are within {points:.2g} points of the true tenth worst, or "
+        "worse (95 % guaranteed, for all sites at once)"
+    )
 
 
 def _named(measured: Measured, table: str, row: Row) -> str:

@@ -7,14 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from stoic.estimates.bets import LOWER, UPPER
 from stoic.estimates.estimate import Estimate, Kind
-from stoic.estimates.martingale import (
-    Told,
-    approximate_limits,
-    guaranteed_limit,
-    martingale_mean,
-)
+from stoic.estimates.martingale import Told, interval
 from stoic.estimates.sample import Floats
 from stoic.plans import Adaptive, Batch, Known, Steps, Stratum
 
@@ -107,16 +101,12 @@ class Course:
         low, high = np.concatenate(self._low), np.concatenate(self._high)
         below = Told(self.steps, low, self.known)
         above = Told(self.steps, high, self.known)
-        value = (martingale_mean(below) + martingale_mean(above)) / 2
+        value, least, most = np.clip(
+            interval(below, above, level, guaranteed=guaranteed), 0.0, 1.0
+        ).tolist()
         kind: Kind = "guaranteed" if guaranteed else "approximate"
-        if guaranteed:
-            least = guaranteed_limit(below, LOWER, (1 - level) / 2)
-            most = guaranteed_limit(above, UPPER, (1 - level) / 2)
-        else:
-            least = approximate_limits(below, level)[0]
-            most = approximate_limits(above, level)[1]
-        value = min(max(value, 0.0), 1.0)
-        least, most = max(0.0, min(least, value)), min(1.0, max(most, value))
+        if least == most:
+            kind = "census"
         return Estimate(value, least, most, self.trials, level, kind, about)
 
 

@@ -48,7 +48,8 @@ class Estimate:
 
     def __str__(self) -> str:
         if self.low == self.high:
-            return f"{100 * self.value:.4g} % (all {self.n:,} faults tried)"
+            how = f"all {self.n:,} faults tried" if self.n else "proved, without trials"
+            return f"{100 * self.value:.4g} % ({how})"
         # Two digits of the interval's half-width, at least one after the point.
         places = max(1, 1 - math.floor(math.log10(50 * (self.high - self.low))))
         value, low, high = (

@@ -20,7 +20,13 @@ from stoic.estimates.sample import Floats
 from stoic.plans.allocation import STAKE
 from stoic.plans.steps import Known, Steps
 
-__all__ = ["Told", "approximate_limits", "guaranteed_limit", "martingale_mean"]
+__all__ = [
+    "Told",
+    "approximate_limits",
+    "guaranteed_limit",
+    "interval",
+    "martingale_mean",
+]
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,22 @@ class Told:
         steps = self.steps
         return np.asarray(steps.base + steps.scale * (self.share - steps.guess))
 
+    @property
+    def weight(self) -> Floats:
+        """Of each trial, in all 1; all alike where there is only a pilot."""
+        weight = self.steps.weight
+        if not weight.any():
+            weight = np.ones_like(weight)
+        return np.asarray(weight / weight.sum())
+
+    @property
+    def certain(self) -> tuple[float, float]:
+        """Limits that chance has no part in: all that is left holds, or it fails."""
+        tried = len(self.share) if self.inside is None else int(self.inside.sum())
+        left = self.known.size - self.known.known - tried
+        low = (self.known.failed + float(self.share.sum())) / self.known.size
+        return low, low + left / self.known.size
+
 
 def martingale_mean(told: Told) -> float:
     """Return the mean over the population, from trials by their weights.
@@ -58,10 +80,7 @@ def martingale_mean(told: Told) -> float:
     Each trial says ``found + rest``, which is fair whatever came before; weights were
     fixed before each batch. So the estimate is fair, too, under any adaptive plan.
     """
-    weight = told.steps.weight
-    if not weight.sum():
-        weight = np.ones_like(weight)
-    return float(weight @ (told.found + told.rest) / weight.sum())
+    return float(told.weight @ (told.found + told.rest))
 
 
 def approximate_limits(told: Told, confidence: float) -> tuple[float, float]:
@@ -71,7 +90,7 @@ def approximate_limits(told: Told, confidence: float) -> tuple[float, float]:
     if half a failure had been among all of them. Student's t has as many degrees of
     freedom as there are trials that the variance hangs on.
     """
-    weight = told.steps.weight / told.steps.weight.sum()
+    weight = told.weight
     said = told.found + told.rest
     batch = told.steps.batch
     count = np.bincount(batch)
@@ -111,8 +130,7 @@ def guaranteed_limit(told: Told, side: Side, level: float) -> float:
         gains = np.log1p(np.maximum(side * bet * (supposed - rest), -0.999999))
         return bool(np.cumsum(gains)[ends].max() >= needed)
 
-    low = told.known.failed / told.known.size
-    high = low + (told.known.size - told.known.known) / told.known.size
+    low, high = told.certain
     center = min(max(martingale_mean(told), low), high)
     outer = high if side == UPPER else low
     if not rejected(outer):
@@ -127,3 +145,27 @@ def guaranteed_limit(told: Told, side: Side, level: float) -> float:
         else:
             inner = middle
     return outer
+
+
+def interval(
+    below: Told, above: Told, confidence: float, *, guaranteed: bool
+) -> tuple[float, float, float]:
+    """Return the population's mean with its limits: value, lower and upper.
+
+    Args:
+        below: The trials, shares at least.
+        above: The same, shares at most.
+        confidence: Of the interval.
+        guaranteed: Its kind.
+    """
+    if guaranteed:
+        level = (1 - confidence) / 2
+        least = guaranteed_limit(below, LOWER, level)
+        most = guaranteed_limit(above, UPPER, level)
+    else:
+        least = approximate_limits(below, confidence)[0]
+        most = approximate_limits(above, confidence)[1]
+    value = (martingale_mean(below) + martingale_mean(above)) / 2
+    ends = np.clip([value, least, most], below.certain[0], above.certain[1])
+    value, least, most = ends.tolist()
+    return value, min(least, value), max(most, value)

@@ -10,6 +10,7 @@ from typing import Any
 from stoic.estimates.changed import changed_share
 from stoic.estimates.estimate import Estimate, Verdict, verdict
 from stoic.estimates.named import has_table, table
+from stoic.estimates.ranking import worst_within
 from stoic.estimates.summary import summary
 from stoic.estimates.tables import About, Row, check_about, pvf, worst_sites
 from stoic.records import Run, open_run
@@ -100,6 +101,13 @@ class Measured:
     def worst(self, n: int = 10) -> tuple[Row, ...]:
         """Return the sites with the highest estimates."""
         return worst_sites(self.run, n, about=self.about)
+
+    def worst_within(self, n: int = 10) -> float:
+        """Return how far below the true n-th worst site any of `worst` may be.
+
+        With 95 % confidence for all of them at once; see `stoic.estimates.ranking`.
+        """
+        return worst_within(self.run, n)
 
 
 def open_measured(

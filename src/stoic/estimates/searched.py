@@ -9,16 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stoic.estimates.bets import LOWER, UPPER
 from stoic.estimates.course import Course, run_course
 from stoic.estimates.estimate import Estimate, Kind
 from stoic.estimates.facts import Bools, Facts, read_facts
-from stoic.estimates.martingale import (
-    Told,
-    approximate_limits,
-    guaranteed_limit,
-    martingale_mean,
-)
+from stoic.estimates.martingale import Told, interval
 from stoic.estimates.population import By, Key
 from stoic.estimates.sample import Floats
 from stoic.plans import Adaptive, Known, Stratum, nested, read_plan
@@ -111,30 +105,13 @@ class Searched:
         steps = self.course.steps.unguided()
         below = Told(steps, np.where(inside, low, 0.0), known, inside)
         above = replace(below, share=np.where(inside, high, 0.0))
-        scale = whole / size
-        if guaranteed:
-            level = (1 - confidence) / 2
-            least = guaranteed_limit(below, LOWER, level)
-            most = guaranteed_limit(above, UPPER, level)
-        else:
-            least = approximate_limits(below, confidence)[0]
-            most = approximate_limits(above, confidence)[1]
-        value = (martingale_mean(below) + martingale_mean(above)) / 2
-        ends = np.clip(np.array([value, least, most]) * scale, 0.0, 1.0)
-        floor, ceiling = failed / size, (failed + units) / size
-        value, least, most = np.clip(ends, floor, ceiling).tolist()
+        ends = np.array(interval(below, above, confidence, guaranteed=guaranteed))
+        value, least, most = np.clip(ends * (whole / size), 0.0, 1.0).tolist()
         kind: Kind = "guaranteed" if guaranteed else "approximate"
-        if not units:
+        if least == most:
             kind = "census"
-        return Estimate(
-            value,
-            min(least, value),
-            max(most, value),
-            int(inside.sum()),
-            confidence,
-            kind,
-            self.about,
-        )
+        trials = int(inside.sum())
+        return Estimate(value, least, most, trials, confidence, kind, self.about)
 
     def _inside(self, group: Bools) -> Bools:
         """Say which trials were drawn from some cells."""

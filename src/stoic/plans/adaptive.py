@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from stoic.plans.allocation import Goal
+from stoic.plans.allocation import STAKE, Goal
 from stoic.plans.contract import Stratum
 from stoic.plans.search import Search
 from stoic.plans.steps import Known
@@ -89,7 +90,6 @@ class Adaptive:
         open_part = (known.size - known.known) / known.size
         hints = sum(s.size * s.hint for s in strata) / known.size
         goal = self.goal(known.failed / known.size + hints)
-        floor = math.ceil(open_part * goal.wager / goal.half_width)
         unit = "trial" if self.per_trial == 1 else f"trial of {self.per_trial} inputs"
         text = (
             f"{100 * (1 - open_part):.3g} % of the units are proved; "
@@ -97,14 +97,31 @@ class Adaptive:
         )
         if not self.guaranteed:
             return f"{text} approximately, one {unit} at a time"
-        if min(self.most, known.size) < floor and self.half_width:
-            reachable = open_part * goal.wager / self.most
+        floor = self._least(known, goal)
+        if self.most < floor and self.half_width:
             raise ValueError(
-                f"half width must be at least {reachable:.2g} with {self.most} trials "
-                f"even if none fails, got {self.half_width:g}; allow {floor} trials, "
-                "or ask for an approximate interval"
+                f"trials must be at least {floor} for a half width of "
+                f"{self.half_width:g} even if none fails, got {self.most} at most; "
+                "allow more, or ask for an approximate interval"
             )
         return f"{text} guaranteed need at least {floor:,} trials, even if none fails"
+
+    def _least(self, known: Known, goal: Goal) -> int:
+        """Return how many trials it takes to reach a half width if none fails.
+
+        The interval then begins at what is proved. A mean above its end is rejected by
+        bets that are all won, or because less than that is left.
+        """
+        width, units = 2 * goal.half_width, known.size - known.known
+
+        def enough(trials: int) -> bool:
+            rest = (units - trials) / known.size - width
+            if rest <= 0:
+                return True
+            won = math.log1p(STAKE * width / rest)
+            return (trials - self.pilot) * won >= goal.wager
+
+        return bisect.bisect_left(range(units), True, key=enough)
 
     def as_record(self) -> dict[str, Any]:
         """Name the plan and its settings."""

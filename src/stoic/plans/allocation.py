@@ -54,13 +54,11 @@ class Allocation:
     Args:
         chances: Probability of drawing from each stratum.
         trials: How many trials the goal is expected to need.
-        spread: Standard deviation expected of what one trial says.
         stake: Amount to bet per trial.
     """
 
     chances: Floats
     trials: float
-    spread: float
     stake: float
 
 
@@ -98,10 +96,9 @@ def allocate(
     chances = chances / max(float(chances.sum()), 1e-300)
     chances = (1 - _FLOOR) * chances + _FLOOR * spread_out
     chances /= chances.sum()
-    variance = float((weights**2 * spreads**2 / chances).sum())
-    widest = float((weights / chances).max())
-    stake = min(needed.bets / total, STAKE / widest)
-    return Allocation(chances, total, math.sqrt(variance), stake)
+    some = weights > 0
+    widest = float((weights[some] / chances[some]).max())
+    return Allocation(chances, total, min(needed.bets / total, STAKE / widest))
 
 
 @dataclass(frozen=True)

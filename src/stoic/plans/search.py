@@ -154,7 +154,7 @@ class Search:
         if not self._number:
             even = np.where(weights > 0, 1.0, 0.0)
             chances = (even / even.sum() + weights / weights.sum()) / 2
-            first = Allocation(chances, 0.0, 1.0, 0.0)
+            first = Allocation(chances, 0.0, 0.0)
             return first, 0.0, min(self._pilot, room), False
         count, total, squares = map(
             self._sums, (self._count, self._total, self._squares)
@@ -229,8 +229,9 @@ class Search:
         part = np.array(left) / self.known.size
         base = float(part @ guess)
         scale = np.divide(part, chances, out=np.zeros_like(part), where=chances > 0)
-        top = base + float((scale * (1 - guess)).max())
-        bottom = base - float((scale * guess).max())
+        # Scales only fall while the batch is drawn.
+        above = float((scale * (1 - guess)).max())
+        under = float((scale * guess).max())
         rows: list[tuple[int, float, float, float]] = []
         draws: list[Draw] = []
         cumulated = list(itertools.accumulate(chances.tolist()))
@@ -263,8 +264,8 @@ class Search:
             base=np.array(columns[1]),
             scale=np.array(columns[2]),
             guess=np.array(columns[3]),
-            top=np.full(n, top),
-            bottom=np.full(n, bottom),
+            top=np.array(columns[1]) + above,
+            bottom=np.array(columns[1]) - under,
             widest=np.full(n, float(scale.max())),
             stake=np.full(n, plan.stake),
             weight=np.full(n, share / n),

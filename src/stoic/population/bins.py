@@ -25,9 +25,10 @@ _FIRST = len(_FLAT)
 _POWERS = _HIGH - _LOW + 1
 _FAR = _FIRST + _POWERS
 _BROKEN = _FAR + 1
-# Each for words that grow and for words that fall.
-_SIDES = 2
-BINS = _SIDES * (_BROKEN + 1)
+# Where a straight line says nothing, words that rise have a bin of their own: many a
+# network goes dead where they fall.
+_SIDED = (_FIRST - 1, _FAR, _BROKEN)
+BINS = _BROKEN + 1 + len(_SIDED)
 
 
 def binned(
@@ -52,8 +53,7 @@ def binned(
         broken = ~np.isfinite(change)
         if broken.any():
             np.copyto(code, np.uint8(_BROKEN), where=broken)
-        code *= _SIDES
-        code += change > 0
+        code += _RISES[code] * (change > 0)
         return np.asarray(code)
 
 
@@ -67,9 +67,20 @@ def _by_exponent() -> NDArray[np.uint8]:
 _BY_EXPONENT = _by_exponent()
 
 
+def _rises() -> NDArray[np.uint8]:
+    """Return how far from each place the bin of words that rise is."""
+    rises = np.zeros(_BROKEN + 1, np.uint8)
+    for number, place in enumerate(_SIDED):
+        rises[place] = _BROKEN + 1 + number - place
+    return rises
+
+
+_RISES = _rises()
+
+
 def hint_of(code: int) -> float:
     """Return the share of failures to reckon with in a bin before anything is known."""
-    place = code // _SIDES
+    place = _place(code)
     if place < _FIRST:
         return _FLAT[place]
     power = place - _FIRST + _LOW
@@ -78,12 +89,16 @@ def hint_of(code: int) -> float:
 
 def bin_name(code: int) -> str:
     """Return what a bin is called."""
-    place, up = divmod(code, _SIDES)
-    side = "up" if up else "down"
+    place = _place(code)
+    side = (" up" if code > _BROKEN else " down") if place in _SIDED else ""
     if place < _FIRST:
-        return f"flat {place} {side}"
+        return f"flat {place}{side}"
     if place == _FAR:
-        return f"score from 2^{_HUGE} {side}"
+        return f"score from 2^{_HUGE}{side}"
     if place == _BROKEN:
-        return f"not finite {side}"
-    return f"score 2^{place - _FIRST + _LOW} {side}"
+        return f"not finite{side}"
+    return f"score 2^{place - _FIRST + _LOW}"
+
+
+def _place(code: int) -> int:
+    return code if code <= _BROKEN else _SIDED[code - _BROKEN - 1]

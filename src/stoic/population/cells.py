@@ -70,7 +70,13 @@ class Cell:
     @property
     def bin(self) -> str:
         """Name of the bin."""
-        return "any" if self.code == ANY else bin_name(self.code)
+        name = "any" if self.code == ANY else bin_name(self.code)
+        return f"{name}, {self.role}" if self.role else name
+
+    @property
+    def role(self) -> str:
+        """What the bit means; empty where several are touched."""
+        return "" if self.bit < 0 else self.block.format.roles[self.bit]
 
     @property
     def name(self) -> str:
@@ -173,7 +179,7 @@ def population_of(
         if tick:
             tick(block.site.name)
         cells += _counted(block, own)
-    cells.sort(key=lambda c: (c.code, c.bit, c.block.site.name))
+    cells.sort(key=lambda c: (c.code, c.role, c.bit, c.block.site.name))
     return Population(tuple(cells), fields, rows)
 
 

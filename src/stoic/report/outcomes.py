@@ -19,9 +19,15 @@ _NOTES = {
     "sdc_or_nonfinite": "the output fails, or infinity or NaN is in it",
     "crash": "the faulty run raised an error",
     "unknown": "over the time limit: it may be any of the others",
+    "proved to hold": "no trial: it follows that the output does not fail",
+    "proved to fail": "no trial: it follows that the output fails",
 }
 # Classes of the style sheet, where they are not the name.
-_TONES = {"sdc_or_nonfinite": "sdc"}
+_TONES = {
+    "sdc_or_nonfinite": "sdc",
+    "proved to hold": "harmless",
+    "proved to fail": "sdc",
+}
 _SHORTENED = 160
 
 

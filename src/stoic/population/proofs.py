@@ -1,0 +1,129 @@
+"""Proofs: verdicts of changed words that follow from the golden run alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stoic.network.certified import LastLinear, last_linear, thresholds
+from stoic.network.program import Program
+from stoic.network.sites import Site
+from stoic.network.subject import Inputs
+from stoic.population.fields import OPEN, Verdicts, numbers_of
+
+__all__ = ["Clearance", "proofs_of"]
+
+Clearance = Callable[[Any, int], tuple[Any, Tensor]]
+"""From an output and its first input to its scores and how far each may move."""
+
+# Thresholds of all blocks are held as long as they fit here.
+_MOST_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class Proofs:
+    """What is proved of changes to the stored words of a network.
+
+    Args:
+        limits: By value: changes below this turn no verdict, ``(rows, elements)``.
+        layer: The last linear layer on all inputs, where its verdicts are closed.
+    """
+
+    limits: dict[str, NDArray[np.float64]]
+    layer: LastLinear | None
+
+    def of(self, site: Site) -> Verdicts | None:
+        """Return what is proved of a site; nothing where nothing is."""
+        limits = self.limits.get(site.value)
+        if limits is None or not limits.any():
+            return None
+        closed = self.layer is not None and site.value in self.layer.kinds
+
+        def verdicts(
+            old: NDArray[Any], new: NDArray[Any], rows: slice
+        ) -> NDArray[np.int8]:
+            before, after = (numbers_of(words, site.dtype) for words in (old, new))
+            with np.errstate(invalid="ignore", over="ignore"):
+                small = np.abs(after - before) < limits[rows]
+            found = np.where(small & np.isfinite(after), np.int8(0), np.int8(OPEN))
+            if not closed:
+                return found
+            own = self._closed(site, after[0], rows)
+            return np.where(found == OPEN, own, found)
+
+        return verdicts
+
+    def _closed(self, site: Site, after: NDArray[Any], rows: slice) -> NDArray[np.int8]:
+        assert self.layer is not None
+        layer = replace(
+            self.layer, x=self.layer.x[rows], scores=self.layer.scores[rows]
+        )
+        words = torch.from_numpy(after).to(site.dtype)[:, None]
+        found = layer.verdicts(site.value, torch.arange(len(after)), words)
+        return np.asarray(found.squeeze(-1).numpy(), np.int8)
+
+
+def proofs_of(
+    program: Program,
+    inputs: Inputs,
+    sites: Sequence[Site],
+    batch: int,
+    clearance: Clearance,
+    *,
+    closed: bool,
+) -> Proofs | None:
+    """Return what is proved of some stored values, block of inputs by block.
+
+    Args:
+        program: Of the network.
+        inputs: All of them.
+        sites: Whose words may change.
+        batch: Inputs per block, as the trials will see them.
+        clearance: How far scores may move without turning a verdict.
+        closed: Whether a failure is another best class or a score that is not finite:
+            then the last linear layer's verdicts are known both ways.
+    """
+    names = [site.value for site in sites]
+    rows = inputs.count // batch
+    size = 8 * rows * sum(site.elements for site in sites)
+    if not names or size > _MOST_BYTES:
+        return None
+    limits = {s.value: np.zeros((rows, s.elements)) for s in sites}
+    layers: list[LastLinear] = []
+    for row in range(rows):
+        start = row * batch
+        own = inputs.rows(start, start + batch)
+        scores, room = _scores(program, own, start, clearance)
+        found = thresholds(program, own, room, names, scores)
+        for name, limit in found.items():
+            limits[name][row] = limit.amin(0).numpy()
+        layer = last_linear(program, own, scores) if closed and batch == 1 else None
+        if layer is not None:
+            layers.append(layer)
+    return Proofs(limits, _joined(layers) if len(layers) == rows else None)
+
+
+def _scores(
+    program: Program, inputs: Inputs, start: int, clearance: Clearance
+) -> tuple[str, Tensor]:
+    """Return the name of the value that is judged, and how far each row may move."""
+    with torch.inference_mode():
+        values = program.run(inputs.leaves)
+        output = program.answer(values.__getitem__)
+        judged, room = clearance(output, start)
+    names = [name for name in program.output_names if values[name] is judged]
+    return names[0], room
+
+
+def _joined(layers: Sequence[LastLinear]) -> LastLinear:
+    x, scores = (
+        torch.cat([getattr(layer, name) for layer in layers])
+        for name in ("x", "scores")
+    )
+    return replace(layers[0], x=x, scores=scores)
