@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from stoic.estimates.course import Course
 from stoic.estimates.sample import Floats
 from stoic.faults.space import FaultSpace
 from stoic.plans import Adaptive, Batch
-from stoic.population.cells import Population
+from stoic.population.cells import Population, Unit
 
 __all__ = ["NO_SHARES", "AdaptiveCampaign", "Shares"]
 
@@ -39,7 +40,7 @@ class AdaptiveCampaign:
         plan: What is wanted.
         seed: Of all randomness.
         size: Trials per shard at most.
-        seconds: Time after which no other shard is begun.
+        seconds: Time after which no other shard is begun; one always is.
     """
 
     bay: Bay
@@ -106,7 +107,8 @@ class AdaptiveCampaign:
                     part = slice(first, first + len(trials))
                     learnt.append((shares[0][part], shares[1][part]))
                 else:
-                    if self.seconds and time.monotonic() - begun > self.seconds:
+                    late = time.monotonic() - begun > (self.seconds or math.inf)
+                    if late and number:
                         return
                     ran = run_trials(self.bay, trials, tick=tick)
                     learnt.append(_shares(ran))
@@ -118,11 +120,15 @@ class AdaptiveCampaign:
     def _trials(self, batch: Batch) -> Iterator[Trial]:
         wanted = [(draw.stratum, draw.position) for draw in batch.draws]
         units = self.population.units(wanted)
-        size = self.bay.batch
         for draw, unit in zip(batch.draws, units, strict=True):
-            start = unit.row * size
-            only = None if unit.fault.input is not None else range(start, start + size)
-            yield Trial(draw.trial, draw.stratum, (unit.fault,), only)
+            yield self.trial(draw.trial, draw.stratum, unit)
+
+    def trial(self, number: int, stratum: int, unit: Unit) -> Trial:
+        """Return the trial of a unit."""
+        start = unit.row * self.bay.batch
+        own = unit.fault.input is not None
+        only = None if own else range(start, start + self.bay.batch)
+        return Trial(number, stratum, (unit.fault,), only)
 
 
 def _shares(ran: Ran) -> Shares:

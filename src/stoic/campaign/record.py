@@ -86,10 +86,15 @@ def _shards(
 
 
 def shares_in(path: Path) -> Shares:
-    """Return what came of the trials of a run so far."""
+    """Return what came of the trials of a run so far, each at its number.
+
+    Where a damaged shard was deleted, there are numbers without a trial.
+    """
     with records.open_run(path).connection() as connection:
-        facts = read_facts(connection, "o.failed")
-    return facts.low, facts.high
+        facts = read_facts(connection, "o.failed", least=0)
+    shares = np.zeros((2, int(facts.trial.max(initial=-1)) + 1))
+    shares[:, facts.trial] = facts.low, facts.high
+    return shares[0], shares[1]
 
 
 def _write(path: Path, shard: Shard, names: Sequence[str]) -> int:
@@ -114,17 +119,22 @@ def _opened(
     clusters: Tensor | None,
 ) -> frozenset[int]:
     """Return the shards that are there, after making the folder if it is new."""
-    bay = campaign.bay
-    if isinstance(campaign, AdaptiveCampaign) and not (path / "cells.parquet").exists():
-        records.write_cells(path, cell_columns(campaign.population))
-    if (path / "manifest.json").exists():
+    there = (path / "manifest.json").exists()
+    if there:
         records.check_same(records.read_manifest(path), manifest)
         records.clear_leftovers(path)
-        if not (path / "golden.parquet").exists():
-            # Deleted, as a user is told to if it is damaged.
-            records.write_golden(path, _golden(bay, manifest.top_k, clusters))
+
+    def lacks(table: str) -> bool:
+        # Deleted, as a user is told to if it is damaged.
+        return not (there and (path / f"{table}.parquet").exists())
+
+    if isinstance(campaign, AdaptiveCampaign) and lacks("cells"):
+        records.write_cells(path, cell_columns(campaign.population))
+    if lacks("golden"):
+        golden = _golden(campaign.bay, manifest.top_k, clusters)
+        records.write_golden(path, golden)
+    if there:
         return frozenset(records.verify_shards(path))
-    records.write_golden(path, _golden(bay, manifest.top_k, clusters))
     records.write_manifest(path, manifest)
     return frozenset()
 

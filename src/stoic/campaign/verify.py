@@ -16,7 +16,7 @@ from stoic.campaign.adaptive import AdaptiveCampaign
 from stoic.campaign.campaign import Campaign
 from stoic.campaign.record import shares_in
 from stoic.campaign.running import Ran, run_trials
-from stoic.campaign.trials import Trial
+from stoic.campaign.trials import Bay, Trial
 from stoic.network.naive import NaiveSubject
 
 __all__ = ["VerifyError", "verify_run"]
@@ -39,7 +39,8 @@ def verify_run(
     """Run some recorded trials naively and compare what came of them.
 
     In exact mode every recorded fact must be the same; in fast mode every fault, every
-    verdict, and how many values turned non-finite and where.
+    verdict, and how many values turned non-finite and where. Of an adaptive campaign as
+    many proofs are checked as well.
 
     Args:
         campaign: That made the run.
@@ -64,11 +65,35 @@ def verify_run(
     bay = replace(
         campaign.bay, subject=NaiveSubject(network, campaign.bay.subject), fast=False
     )
+    if isinstance(campaign, AdaptiveCampaign):
+        _verify_proofs(campaign, bay, count)
     ran = run_trials(bay, trials, tick=tick)
     recorded = _recorded(path, trials)
     for trial, naive in zip(trials, _naive(trials, ran), strict=True):
         _compare(trial, naive, recorded.get(trial.number), exact=not campaign.bay.fast)
     return len(trials)
+
+
+def _verify_proofs(campaign: AdaptiveCampaign, bay: Bay, count: int) -> None:
+    """Run units naively whose verdict is proved, and fail on a contradiction."""
+    proved = campaign.population.proved(count, campaign.seed)
+    trials = [
+        campaign.trial(number, 0, unit) for number, (unit, _) in enumerate(proved)
+    ]
+    ran = run_trials(bay, trials)
+    failed = np.zeros(len(trials))
+    for block in ran.blocks:
+        np.add.at(failed, block.trial, block.columns["failed"])
+    found = zip(proved, ran.outcomes, failed.tolist(), strict=True)
+    for (unit, fails), outcome, seen in found:
+        if outcome.status != "done" or seen != fails * outcome.exposed:
+            fault = unit.fault
+            raise VerifyError(
+                f"{fault.site.name}[{fault.element}] bit {fault.corruption.bit} must "
+                f"{'fail' if fails else 'hold'} on block {unit.row} of inputs, as is "
+                f"proved, got {outcome.status} with {seen:g} of {outcome.exposed} "
+                "inputs failed; report this with the network"
+            )
 
 
 def _some(trials: list[Trial], count: int, seed: int) -> list[Trial]:

@@ -43,6 +43,8 @@ def print_measured(
 
 
 _USUAL = ("outcomes", "changed", "worst")
+# Sites in the table of the worst.
+_LISTED = 10
 _FIRST = {"outcomes": "outcome", "worst": "site", "changed": "what"}
 
 
@@ -61,9 +63,11 @@ def _lines(measured: Measured, table: str) -> list[dict[str, str]]:
 
 def _note(measured: Measured, table: str) -> str:
     """Say how far the list of an adaptive run can be trusted."""
-    if table != "worst" or measured.run.manifest.plan["name"] != "adaptive":
+    manifest = measured.run.manifest
+    few = len(manifest.space.sites) <= _LISTED
+    if few or table != "worst" or manifest.plan["name"] != "adaptive":
         return ""
-    points = 100 * measured.worst_within(10)
+    points = 100 * measured.worst_within(_LISTED)
     return (
         f"\nall of these are within {points:.2g} points of the true tenth worst, or "
         "worse (95 % guaranteed, for all sites at once)"

@@ -117,11 +117,11 @@ def judged(manifest: Manifest, criterion: Mapping[str, Any] | None) -> str:
     )
 
 
-def read_facts(connection: DuckDBPyConnection, failed: str) -> Facts:
+def read_facts(connection: DuckDBPyConnection, failed: str, least: int = 1) -> Facts:
     """Return the facts of a run, with a failure judged by SQL.
 
     Raises:
-        ValueError: There are no trials.
+        ValueError: There are not so many trials.
     """
     golden = "JOIN golden g USING (input)" if "g." in failed else ""
     columns = _fetch(
@@ -136,7 +136,7 @@ def read_facts(connection: DuckDBPyConnection, failed: str) -> Facts:
         ORDER BY trial
         """,
     )
-    if not columns["trial"].size:
+    if columns["trial"].size < least:
         raise ValueError("a run must have at least 1 trial, got 0; go on with it")
     return Facts(
         trial=columns["trial"],

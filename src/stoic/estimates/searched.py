@@ -100,6 +100,10 @@ class Searched:
         if failed is None:
             failed = float(self.cells["failed"][group].sum())
         size, whole = units + proved, self.course.known.size
+        if not units:
+            share = failed / size
+            about = self.about
+            return Estimate(share, share, share, 0, confidence, "census", about)
         known = Known(whole, whole - units, failed)
         inside = self._inside(group)
         steps = self.course.steps.unguided()
@@ -167,14 +171,35 @@ def read_searched(
     """
     cells = connection.execute("SELECT * FROM cells ORDER BY cell").fetchnumpy()
     columns = {name: np.asarray(column) for name, column in cells.items()}
-    facts = read_facts(connection, failed)
+    if failed != "o.failed" and columns["known"].any():
+        raise ValueError(
+            f"criterion must be the recorded {manifest.criterion}, by which verdicts "
+            "were proved, got another; run the campaign anew with it"
+        )
+    # Where all is proved there is nothing to try.
+    least = int(columns["units"].any())
+    facts = read_facts(connection, failed, least)
     plan = read_plan(manifest.plan)
     assert isinstance(plan, Adaptive)
     course = Course(plan, _strata(columns), _known(columns), manifest.seed)
     # The plan went by the criterion of the run, whatever is asked for now.
-    own = facts if failed == "o.failed" else read_facts(connection, "o.failed")
+    own = facts
+    if failed != "o.failed":
+        own = read_facts(connection, "o.failed", least)
     run_course(course, own.low, own.high)
+    _check_drawn(facts, course)
     return Searched(manifest, columns, facts, course)
+
+
+def _check_drawn(facts: Facts, course: Course) -> None:
+    """Refuse trials that are not, one by one, what the plan draws."""
+    drawn = course.steps.stratum if course.trials else np.zeros(0)
+    there = np.array_equal(facts.trial, np.arange(len(drawn)))
+    if not (there and np.array_equal(facts.stratum, drawn)):
+        raise ValueError(
+            f"trials must be the first {len(facts.trial):,} that the plan draws, got "
+            "others; where a shard is missing, the same command runs it again"
+        )
 
 
 def _known(cells: dict[str, Any]) -> Known:

@@ -138,9 +138,8 @@ class Search:
         self._squares += np.bincount(leaf, shares**2, len(self._leaves))
 
     def _sums(self, values: Floats) -> Floats:
-        before = np.concatenate([[0.0], np.cumsum(values)])
-        start, stop = np.array([(n.start, n.stop) for n in self._nodes]).T
-        return np.asarray(before[stop] - before[start])
+        """Return the sum over the leaves of each stratum."""
+        return np.add.reduceat(values, [node.start for node in self._nodes])
 
     def _planned(
         self, room: int, reached: float

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,6 +22,8 @@ ANY = 255
 # In place of the bin of units that are proved.
 KNOWN = 254
 _ANY_HINT = 0.05
+# Units that tables can count.
+_MOST = 1 << 63
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,37 @@ class Population:
             found |= self._in_row(block, row, places)
         return [found[number] for number in range(len(wanted))]
 
+    def proved(self, count: int, seed: int) -> list[tuple[Unit, bool]]:
+        """Return some units whose verdict is proved, by chance, and whether they fail.
+
+        Cells are as likely as they have such units, and in them every row that has any.
+        """
+        chance = random.Random(f"proved {seed}")
+        cells = [cell for cell in self.cells if cell.known]
+        if not cells:
+            return []
+        weights = [cell.known for cell in cells]
+        return [
+            self._proved_in(cell, chance)
+            for cell in chance.choices(cells, weights, k=count)
+        ]
+
+    def _proved_in(self, cell: Cell, chance: random.Random) -> tuple[Unit, bool]:
+        block, corruption = cell.block, cell.block.fault(0).corruption
+        words = self.fields[block.site.name]
+        rows = list(range(words.rows if words.apart else 1))
+        chance.shuffle(rows)
+        for row in rows:
+            bins, proved = words.looked_at(corruption, slice(row, row + 1))
+            there = np.flatnonzero(((bins == cell.code) & (proved != OPEN)).ravel())
+            if there.size:
+                element = int(chance.choice(there))
+                at = row if words.apart else chance.randrange(words.rows)
+                own = at if block.inputs else None
+                unit = Unit(Fault(block.site, element, own, corruption), at)
+                return unit, bool(proved.ravel()[element])
+        raise AssertionError("a cell must have the units that were counted in it")
+
     def _in_row(
         self, block: Block, row: int, places: Sequence[tuple[int, int, int]]
     ) -> Iterator[tuple[int, Unit]]:
@@ -168,7 +202,11 @@ def population_of(
         fields: By name of the site.
         rows: Number of blocks of inputs.
         tick: Told which site is being counted.
+
+    Raises:
+        ValueError: Units are not alike, or too many.
     """
+    _check(blocks, rows)
     cells = []
     for block in blocks:
         own = fields.get(block.site.name)
@@ -181,6 +219,22 @@ def population_of(
         cells += _counted(block, own)
     cells.sort(key=lambda c: (c.code, c.role, c.bit, c.block.site.name))
     return Population(tuple(cells), fields, rows)
+
+
+def _check(blocks: Sequence[Block], rows: int) -> None:
+    apart = {bool(block.inputs): block.site.name for block in blocks}
+    if rows > 1 and len(apart) > 1:
+        raise ValueError(
+            "sites must all be hit in every input or all in one at a time, where the "
+            f"plan chooses the inputs, got {apart[False]} and {apart[True]}; "
+            "measure them apart"
+        )
+    units = sum(b.size if b.inputs else b.size * rows for b in blocks)
+    if units >= _MOST:
+        raise ValueError(
+            f"faults on inputs must be fewer than 2^63, got {units}; choose fewer "
+            "sites, or draw faults uniformly"
+        )
 
 
 def _counted(block: Block, field: Field) -> Iterator[Cell]:

@@ -71,7 +71,7 @@ class Field:
         words = self.words if len(self.words) == 1 else self.words[rows]
         slopes = self.slopes if len(self.slopes) == 1 else self.slopes[rows]
         new = changed_words(words, corruption)
-        old, after = (numbers_of(each, self.site.dtype) for each in (words, new))
+        old, after = (_about(each, self.site.dtype) for each in (words, new))
         with np.errstate(invalid="ignore", over="ignore"):
             bins = binned(after - old, slopes, self._typical)
         kept = new == words
@@ -84,6 +84,13 @@ def changed_words(words: NDArray[Any], corruption: Corruption) -> NDArray[Any]:
     """Return words after a corruption, which keeps some bits and inverts some."""
     keep, flip = (words.dtype.type(mask) for mask in (corruption.keep, corruption.flip))
     return np.asarray((words & keep) ^ flip)
+
+
+def _about(words: NDArray[Any], dtype: torch.dtype) -> NDArray[Any]:
+    """Return numbers good enough for a bin: those of float32 are not widened."""
+    return (
+        words.view(np.float32) if dtype == torch.float32 else numbers_of(words, dtype)
+    )
 
 
 def numbers_of(words: NDArray[Any], dtype: torch.dtype) -> NDArray[np.float64]:

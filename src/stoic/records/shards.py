@@ -29,6 +29,7 @@ __all__ = [
 
 _TABLES = ("trials", "faults", "outcomes")
 _FILES = [f"{table}.parquet" for table in _TABLES]
+_BEFORE = ["golden.parquet", "cells.parquet"]
 _PART = ".part"
 
 
@@ -112,11 +113,11 @@ def write_golden(path: Path, columns: Columns) -> None:
         write_parquet(part, columns, columns_of("golden", top_k))
         sync(part)
         os.replace(part, path / "golden.parquet")
-        write_sums(path, ["golden.parquet"])
+        write_sums(path, [name for name in _BEFORE if (path / name).exists()])
 
 
 def write_cells(path: Path, columns: Columns) -> None:
-    """Record what an adaptive plan draws from, before the manifest is written.
+    """Record what an adaptive plan draws from, before the golden run is written.
 
     Raises:
         RunError: There is no room for it.
@@ -129,15 +130,19 @@ def write_cells(path: Path, columns: Columns) -> None:
         os.replace(part, path / "cells.parquet")
 
 
-def verify_golden(path: Path) -> None:
+def verify_golden(path: Path, *, cells: bool = False) -> None:
     """Refuse a run whose golden run is missing or damaged.
+
+    Args:
+        path: The run folder.
+        cells: Whether there must be a table of cells, too.
 
     Raises:
         RunError: Naming it.
     """
     if not (path / SUMS).exists():
         raise RunError(f"{path} must hold a golden run, got none; start it anew")
-    check_sums(path, "golden run", ["golden.parquet"])
+    check_sums(path, "golden run", _BEFORE if cells else _BEFORE[:1])
 
 
 def _fresh(folder: Path) -> None:

@@ -33,7 +33,7 @@ def percent(estimate: Estimate) -> str:
 def limits(estimate: Estimate) -> str:
     """Return the interval in percent; one limit where the value is the other."""
     if estimate.low == estimate.high:
-        return "all tried"
+        return "all tried" if estimate.n else "proved"
     low, high = (
         f"{100 * limit:.{_places(estimate)}f}"
         for limit in (estimate.low, estimate.high)

@@ -1,7 +1,8 @@
 """Faults in the last linear layer, whose verdicts follow without a run.
 
-A word of the weight or bias moves one score, the sum of one row, and no other. What
-that sum will be is known up to rounding: most verdicts are certain, also of failures.
+A word of the weight or bias moves one score, the sum of one row; the others keep their
+words. What that sum will be is known up to rounding: most verdicts are certain, also of
+failures.
 """
 
 from __future__ import annotations
@@ -197,18 +198,8 @@ class _Rows:
 
     def verdicts(self, elements: Tensor, words: Tensor, kind: Kind) -> Tensor:
         """Return the verdicts of some faults, [inputs, elements, words]."""
-        if kind == "weight":
-            classes, features = (
-                elements // self.x.shape[1],
-                elements % self.x.shape[1],
-            )
-            old, factors = self.weight[classes, features], self.x[:, features]
-        else:
-            classes = elements
-            old, factors = self.bias[classes], torch.ones_like(self.x[:, :1])
-            factors = factors.expand(-1, len(classes))
-        factors = factors[:, :, None]
-        moved = factors * (words - old[:, None])
+        classes, old, factors = self._struck(elements, kind)
+        moved = factors * (words - old)
         sums = self.sums[:, classes, None] + moved
         sizes = self.sizes[:, classes, None] + moved.abs()
         error = self._error(sizes)
@@ -221,6 +212,15 @@ class _Rows:
         verdict[(calm & fails) | broken] = FAILS
         verdict[~self.scores.isfinite().all(1)] = OPEN
         return verdict
+
+    def _struck(self, elements: Tensor, kind: Kind) -> tuple[Tensor, Tensor, Tensor]:
+        """Return classes of some words, the words, and what they are multiplied by."""
+        if kind == "bias":
+            ones = torch.ones(len(self.x), len(elements), 1, dtype=torch.float64)
+            return elements, self.bias[elements, None], ones
+        features = self.x.shape[1]
+        classes, places = elements // features, elements % features
+        return classes, self.weight[classes, places, None], self.x[:, places, None]
 
     def _error(self, sizes: Tensor) -> Tensor:
         """Return what sums are off by, our own rounding included."""

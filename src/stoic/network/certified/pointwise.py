@@ -50,11 +50,13 @@ def dropout(call: Call) -> Absolute | None:
 
 def sums(call: Call) -> Absolute | None:
     """Add or subtract two values, or a value and a constant."""
-    scales = (1.0, abs(float(call.step.kwargs.get("alpha", 1))))
+    alpha = call.step.kwargs.get("alpha", 1)
     moving = [i for i in (0, 1) if call.deviates(i)]
-    if call.step.kwargs.keys() - {"alpha"} or not all(map(_fits(call), moving)):
+    if call.step.kwargs.keys() - {"alpha"} or not isinstance(alpha, int | float):
         return None
-    shape = call.result.shape
+    if not all(_fits(call, position) for position in moving):
+        return None
+    scales, shape = (1.0, abs(float(alpha))), call.result.shape
     offset = sum(scales[i] * call.size(i) for i in (0, 1) if i not in moving)
 
     def carry(*deviations: Tensor) -> Tensor:
@@ -82,7 +84,7 @@ def quotient(call: Call) -> Absolute | None:
 
 
 def _scaled(call: Call, moving: int, factors: Tensor) -> Absolute | None:
-    if not _fits(call)(moving):
+    if not _fits(call, moving):
         return None
     shape = call.result.shape
     growth = max(float(factors.max()), 1.0)
@@ -90,9 +92,10 @@ def _scaled(call: Call, moving: int, factors: Tensor) -> Absolute | None:
     return Absolute(lambda d: d.expand(shape) * factors, growth, terms=4, apart=apart)
 
 
-def _fits(call: Call) -> Any:
-    """Return whether a value has the inputs where the result has them."""
-    return lambda position: call.arg(position).dim() == call.result.dim()
+def _fits(call: Call, position: int) -> bool:
+    """Say whether a value has the inputs where the result has them."""
+    dims: int = call.arg(position).dim()
+    return dims == call.result.dim()
 
 
 RULES: dict[Any, Rule] = {

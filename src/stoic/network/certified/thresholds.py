@@ -34,7 +34,8 @@ def thresholds(
     What is proved: if the word of element e becomes a finite one that is less than
     T[i, e] away, then every score of input i stays finite and moves by less than the
     clearance of that input. It holds for runs on the same inputs in the same number,
-    threads and layout, as what lies upstream of the fault must have the same words.
+    threads and layout: what the fault does not reach must have the same words, upstream
+    and in the other channels of the step that reads it.
 
     Args:
         program: What is run, on a CPU.
@@ -45,8 +46,7 @@ def thresholds(
 
     Returns:
         By name, float64 of shape [inputs, elements], elements in row-major order: T,
-        which is 0 where nothing is proved and beyond any number of the format where
-        no finite word can turn the verdict.
+        which is 0 where nothing is proved, and at most 1e60.
     """
     with torch.inference_mode():
         values = program.run(inputs.leaves)
