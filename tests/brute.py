@@ -61,6 +61,7 @@ class Recorded:
     exposed: int
     exact: bool
     message: str
+    first: int = -1
     faults: list[Row] = field(default_factory=list)
     rows: dict[int, Row] = field(default_factory=dict)
 
@@ -81,6 +82,7 @@ def recorded(path: Path) -> list[Recorded]:
                 row["exposed"],
                 row["exact"],
                 row["message"],
+                row["first"],
             )
             for row in rows("FROM trials ORDER BY trial")
         }
@@ -213,6 +215,8 @@ def assert_true(
         hit = range(of.count)
         if len(alone) == 1 and (only := alone.pop()) >= 0:
             hit = range(only, only + 1)
+        elif trial.first >= 0:
+            hit = range(trial.first, trial.first + of.batch)
         assert trial.exposed == len(hit), trial
         assert trial.rows.keys() <= set(hit), trial
         faulty = of.run(trial.faults)

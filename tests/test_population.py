@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from brute import FORMATS, Network, word_at
-from networks import lstm, quantised, resnet, subject_of, tied, twice, vit
+from networks import lstm, quantised, subject_of, tied, twice, vit
 from stoic.campaign.facts import Judge
 from stoic.campaign.leads import lead_of
 from stoic.campaign.looking import cell_columns, cells_fingerprint, looked_at
@@ -197,8 +196,14 @@ def every(space: Space) -> set[Place]:
     return found
 
 
+@cache
+def made(space: Space) -> tuple[Population, dict[Place, tuple[int, int]]]:
+    """A population, and every unit that can be drawn from it: cell and position."""
+    population = space.population()
+    return population, drawn(population)
+
+
 def drawn(population: Population) -> dict[Place, tuple[int, int]]:
-    """Every unit that can be drawn, with its cell and position; none of them twice."""
     wanted = [
         (index, position)
         for index, cell in enumerate(population.open)
@@ -212,26 +217,28 @@ def drawn(population: Population) -> dict[Place, tuple[int, int]]:
     return found
 
 
+SOME = "22-31"
 SPACES = [
-    *(Space(per_trial=n) for n in (1, 2, 4)),
-    *(Space("normed", ("parameter", "buffer"), per_trial=n) for n in (1, 2, 4)),
-    *(Space(kinds=("activation", "input"), per_trial=n) for n in (1, 2, 4)),
-    Space(kinds=("activation", "input"), per_trial=2, scope="batch"),
-    Space("again", per_trial=1),
-    Space("bytes", per_trial=1),
+    Space(),
+    *(Space(bits=SOME, per_trial=n) for n in (2, 4)),
+    *(Space("normed", ("parameter", "buffer"), n, bits=SOME) for n in (1, 2, 4)),
+    *(Space(kinds=("activation", "input"), per_trial=n, bits=SOME) for n in (1, 2, 4)),
+    Space(kinds=("activation", "input"), per_trial=2, bits=SOME, scope="batch"),
+    Space("again", bits=SOME),
+    Space("bytes", per_trial=2),
     Space("bytes", per_trial=4, model=StuckAt(1)),
-    Space("deciding", per_trial=2),
-    Space(captured=False, per_trial=1),
-    Space(captured=False, kinds=("activation",), per_trial=2),
-    *(Space(model=StuckAt(level), per_trial=1) for level in (0, 1)),
-    Space(model=StuckAt(1), kinds=("activation",), per_trial=2),
+    Space("deciding", per_trial=2, bits=SOME),
+    Space(captured=False, bits=SOME),
+    Space(captured=False, kinds=("activation",), per_trial=2, bits=SOME),
+    *(Space(model=StuckAt(level)) for level in (0, 1)),
+    Space(model=StuckAt(1), kinds=("activation",), per_trial=2, bits=SOME),
     Space(model=SetValue(0.0), per_trial=2),
     Space(model=Burst(30), per_trial=2),
-    Space(model=MultiFlip(2), bits="28-31", per_trial=1),
-    Space(bits="30", per_trial=1),
-    Space(proofs=True, per_trial=1),
-    Space("normed", ("parameter", "buffer"), per_trial=2, proofs=True),
-    Space(model=StuckAt(0), per_trial=1, proofs=True),
+    Space(model=MultiFlip(2), bits="28-31"),
+    Space(bits="30"),
+    Space(proofs=True),
+    Space("normed", ("parameter", "buffer"), per_trial=2, bits=SOME, proofs=True),
+    Space(model=StuckAt(0), bits=SOME, proofs=True),
 ]
 
 
@@ -246,9 +253,8 @@ def named(value: Any) -> str:
 
 @pytest.mark.parametrize("space", SPACES, ids=named)
 def test_cells_hold_every_fault_on_every_block_of_inputs_once(space: Space) -> None:
-    population, everything = space.population(), every(space)
-
-    found = drawn(population)
+    population, found = made(space)
+    everything = every(space)
 
     assert population.known.size == len(everything)
     assert sum(cell.units + cell.known for cell in population.cells) == len(everything)
@@ -284,8 +290,7 @@ def words_of(space: Space) -> Callable[[Unit], tuple[int, int]]:
 @pytest.mark.parametrize("space", SPACES, ids=named)
 def test_what_is_known_without_a_trial_is_what_a_trial_would_say(space: Space) -> None:
     """Words that a fault leaves as they are, and what is proved."""
-    population = space.population()
-    found, everything = drawn(population), every(space)
+    (population, found), everything = made(space), every(space)
     words = words_of(space)
     sites = {site.name: site for site in space.subject.sites}
     known: Counter[tuple[str, int]] = Counter()
@@ -318,7 +323,7 @@ def test_what_is_known_without_a_trial_is_what_a_trial_would_say(space: Space) -
     assert population.known.failed == sum(failing.values())
     if space.proofs:
         # It would be no test if nothing were proved.
-        assert sum(known.values()) > len(everything) / 2
+        assert sum(known.values()) > len(everything) / 4
 
 
 def corruptions(space: Space, site: Site) -> dict[tuple[int, int], tuple[int, Any]]:
@@ -337,16 +342,22 @@ def corruptions(space: Space, site: Site) -> dict[tuple[int, int], tuple[int, An
 def fails(space: Space, unit: Place, old: int, new: int) -> bool:
     """Whether a unit fails, by a changed copy of the network on its inputs."""
     name, element, _, _, at = unit
-    fault = {"site": name, "element": element, "input": -1, "old": old, "new": new}
-    start = at * space.per_trial
-    inputs = points()[start : start + space.per_trial]
-    of = Network(network_of(space.name), (inputs,), space.per_trial)
-    failed = [
-        top1_changed(before.tolist(), after.tolist(), -1)
-        for before, after in zip(of.golden(), of.run([fault]), strict=True)
-    ]
+    start, end = at * space.per_trial, (at + 1) * space.per_trial
+    failed = verdicts(space.name, space.per_trial, name, element, old, new)[start:end]
     assert len(set(failed)) == 1, "a proof is about all inputs of a block"
     return failed[0]
+
+
+@cache
+def verdicts(network: str, per_trial: int, *fault: Any) -> list[bool]:
+    """The verdicts on all inputs, run block by block."""
+    names = ("site", "element", "old", "new")
+    of = Network(network_of(network), (points(),), per_trial)
+    faulty = of.run([{**dict(zip(names, fault, strict=True)), "input": -1}])
+    return [
+        top1_changed(before.tolist(), after.tolist(), -1)
+        for before, after in zip(of.golden(), faulty, strict=True)
+    ]
 
 
 # --- bins ------------------------------------------------------------------
@@ -387,16 +398,17 @@ def places_of(change: float, slope: float, typical: float) -> set[str]:
     "space", [s for s in SPACES if s.captured and s.name != "deciding"], ids=named
 )
 def test_every_unit_is_in_the_bin_of_its_score(space: Space) -> None:
-    population = space.population()
+    population, found = made(space)
     words, sites = words_of(space), {s.name: s for s in space.subject.sites}
     seen: set[str] = set()
 
-    for unit, (index, _) in drawn(population).items():
+    for unit, (index, _) in found.items():
         cell = population.open[index]
         name, element, keep, flip, at = unit
         own = population.fields.get(name)
         if own is None or cell.block.variants > 1:
-            assert cell.code == ANY and cell.bin == "any" and cell.bit == -1
+            assert cell.code == ANY and cell.bin.split(",")[0] == "any"
+            assert cell.bit == -1 or cell.block.variants == 1
             continue
         apart = sites[name].per_input
         fault = Fault(
@@ -411,32 +423,33 @@ def test_every_unit_is_in_the_bin_of_its_score(space: Space) -> None:
         some = own.slopes[np.isfinite(own.slopes) & (own.slopes > 0)]
         typical = float(np.median(some)) if some.size else 1.0
         allowed = places_of(after - before, float(own.slopes[row, element]), typical)
-        place, _, side = cell.bin.partition(" up")
-        place = place.removesuffix(" down")
+        # In front of a role of bits and, in some, of a side.
+        full = cell.bin.split(",")[0]
+        place = full.removesuffix(" up").removesuffix(" down")
         assert place in allowed, (unit, cell.bin, allowed)
-        if " up" in cell.bin:
-            assert after > before
-        if " down" in cell.bin:
-            assert not after > before
+        if full != place:
+            assert full.endswith(" up" if after > before else " down")
         seen.add(place)
         assert 0 < cell.hint < 1
-    if isinstance(space.model, BitFlip) and space.bits == "all":
-        assert len(seen) > 3 or "any" in {cell.bin for cell in population.cells}
+    if space == Space():
+        assert len(seen) > 10
 
 
 def test_bins_have_a_name_each() -> None:
     population = Space("normed", ("parameter", "buffer")).population()
-    codes = {cell.code: cell.bin for cell in population.cells}
+    codes = {cell.code: cell.bin.split(",")[0] for cell in population.cells}
 
     assert len(set(codes.values())) == len(codes)
     assert all(bin_name(code) == name for code, name in codes.items())
     assert "not finite up" in codes.values(), "words that turn infinite, or no number"
+    assert len({cell.name for cell in population.cells}) == len(population.cells)
 
 
 # --- words -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("build", [vit, lstm, resnet, twice], ids=lambda b: b.__name__)
+@pytest.mark.parametrize("build", [vit, lstm], ids=lambda b: b.__name__)
+@torch.inference_mode()
 def test_the_words_of_values_are_those_that_a_fault_will_find(build: Any) -> None:
     """Wherever the inputs lie in a value: a stuck bit must be told from a change."""
     specimen, subject = build(), subject_of(build)
@@ -549,20 +562,15 @@ def test_a_field_tells_rows_apart_only_where_they_differ() -> None:
     assert not Field(site, words, flat, 1, nothing).apart
 
 
-def pairs(population: Population) -> Iterator[tuple[Unit, bool]]:
-    yield from population.proved(200, 0)
-
-
 def test_units_to_verify_are_proved_ones() -> None:
     space = Space(proofs=True)
-    population = space.population()
-    found = drawn(population)
+    population, found = made(space)
     words = words_of(space)
 
-    units = list(pairs(population))
+    units = population.proved(200, 0)
 
     assert len(units) == 200 and {fails for _, fails in units} == {True, False}
     assert len({place(unit) for unit, _ in units}) > 100
-    for unit, said in itertools.islice(units, 40):
+    for unit, said in units[:40]:
         assert place(unit) not in found
         assert fails(space, place(unit), *words(unit)) == said

@@ -99,7 +99,7 @@ class AdaptiveCampaign:
             shares: What came of the trials of those shards.
         """
         course, number, first = self._course, 0, 0
-        begun = time.monotonic()
+        begun = 0.0
         while (batch := course.batch()) is not None:
             learnt: list[Shares] = []
             for trials in batched(self._trials(batch), self.size):
@@ -107,9 +107,10 @@ class AdaptiveCampaign:
                     part = slice(first, first + len(trials))
                     learnt.append((shares[0][part], shares[1][part]))
                 else:
-                    late = time.monotonic() - begun > (self.seconds or math.inf)
-                    if late and number:
+                    spent = time.monotonic() - begun
+                    if begun and spent > (self.seconds or math.inf):
                         return
+                    begun = begun or time.monotonic()
                     ran = run_trials(self.bay, trials, tick=tick)
                     learnt.append(_shares(ran))
                     yield Shard(number, trials, ran)

@@ -66,11 +66,13 @@ class Course:
         if not self._low or not self.known.size:
             return False
         guaranteed = self.plan.guaranteed
-        if not (guaranteed or self._last) or not self.steps.weight.any():
+        if not self.steps.weight.any():
             return False
         found = self.estimate(guaranteed=guaranteed)
         self._reached = (found.high - found.low) / 2
-        return self.plan.met(found.value, found.low, found.high)
+        met = self.plan.met(found.value, found.low, found.high)
+        # Stopping where an approximate interval happens to be narrow would bias it.
+        return met and (guaranteed or self._last)
 
     @property
     def trials(self) -> int:

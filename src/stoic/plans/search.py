@@ -29,6 +29,9 @@ _NEXT = 0.4
 _SMALLEST = 64
 # The last batch is not to be smaller than such a part of all trials.
 _ENOUGH = 0.1
+# More than are expected to be needed: going on after the last batch costs fairness.
+_RESERVE = 1.15
+_TRUST = 1.3
 # Failures, hints among them, below which a stratum counts as one without any.
 _QUIET = 0.05
 
@@ -178,8 +181,13 @@ class Search:
             # It was not: as many more as the width that was reached asks for.
             more = min(max((reached / goal.half_width) ** 2 - 1, 0.05), 1.0)
             return more * self._spent, max(int(more * done), _SMALLEST), True
+        # Two guesses: by the variance that is expected, by the width that was reached,
+        # which a single failure can blow up early on.
+        if math.isfinite(reached):
+            seen = done * (reached / goal.half_width) ** 2
+            trials = max(trials, min(seen, _TRUST * trials))
         least = max(_SMALLEST, int(_ENOUGH * trials))
-        left = max(int(trials) - done, least)
+        left = max(int(_RESERVE * trials) - done, least)
         if left <= 2 * least:
             return 1 - self._spent, left, True
         size = int(_NEXT * left)
