@@ -90,7 +90,7 @@ def measure(out: Path | str | None = None, of: Any = None, **changes: Any) -> Me
 
 def in_parts(out: Path | str, **changes: Any) -> Measured:
     """The campaign that is halted and gone on with: in small shards."""
-    return measure(out, **{"shard": 16, **changes})
+    return measure(out, **{"half_width": 0.1, "shard": 16, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -260,14 +260,14 @@ class Fragile(nn.Module):
         if not bool(out.isfinite().all()):
             raise RuntimeError("no number")
         if float(out.abs().max()) > 1e38:
-            time.sleep(0.15)
+            time.sleep(0.06)
         return out
 
 
 def test_crashes_fail_and_what_is_unknown_widens_the_interval(tmp_path: Path) -> None:
     """Every unit is tried: only the unknown ones are left open."""
     # Only bits that make a word large.
-    given = {"of": Fragile().eval(), "bits": "30", "limit_s": 0.1}
+    given = {"of": Fragile().eval(), "bits": "30", "limit_s": 0.04}
     measured = measure(tmp_path / "run", half_width=1e-4, **given)
 
     status = Counter(trial.status for trial in recorded(measured.path))
@@ -291,7 +291,7 @@ def test_what_the_folder_says_is_what_the_campaign_said(undisturbed: Path) -> No
     first = open_measured(undisturbed).as_record()
 
     assert in_parts(undisturbed).as_record() == first
-    assert first["pvf"]["high"] - first["pvf"]["low"] <= 0.12
+    assert first["pvf"]["high"] - first["pvf"]["low"] <= 0.2
 
 
 @pytest.mark.parametrize("shards", [1, 6])

@@ -66,6 +66,12 @@ def within(absolute: float, relative: float) -> Callable[[Row, Row], float]:
     return lead
 
 
+def named(part: object) -> str:
+    """A name without an address: processes must agree on what the tests are called."""
+    record: dict[str, object] = getattr(part, "as_record", dict)()
+    return " ".join(map(str, record.values())) or type(part).__name__
+
+
 LEADS: list[tuple[Criterion, Callable[[Row, Row], float]]] = [
     (Top1Changed(), over_others(1)),
     (Top1Wrong(), over_others(1)),
@@ -79,7 +85,7 @@ LEADS: list[tuple[Criterion, Callable[[Row, Row], float]]] = [
 ]
 
 
-@pytest.mark.parametrize(("criterion", "wanted"), LEADS, ids=str)
+@pytest.mark.parametrize(("criterion", "wanted"), LEADS, ids=named)
 def test_leads_and_their_gradients_are_those_of_the_definition(
     criterion: Criterion, wanted: Callable[[Row, Row], float]
 ) -> None:
@@ -101,7 +107,7 @@ def test_leads_and_their_gradients_are_those_of_the_definition(
 CRITERIA = [criterion for criterion, _ in LEADS]
 
 
-@pytest.mark.parametrize("criterion", CRITERIA, ids=str)
+@pytest.mark.parametrize("criterion", CRITERIA, ids=named)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 def test_leads_of_one_input_do_not_hang_on_the_others(
     criterion: Criterion, dtype: torch.dtype
@@ -117,7 +123,7 @@ def test_leads_of_one_input_do_not_hang_on_the_others(
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 @pytest.mark.parametrize(
-    "criterion", [Top1Changed(), Top1Wrong(), TopKLost(1), Threshold(3.0)], ids=str
+    "criterion", [Top1Changed(), Top1Wrong(), TopKLost(1), Threshold(3.0)], ids=named
 )
 def test_a_tie_is_as_close_as_a_rounding(
     criterion: Criterion, dtype: torch.dtype
@@ -140,7 +146,7 @@ def test_a_score_below_the_level_has_a_negative_lead() -> None:
     assert lead_of(Threshold(1.0))(scores).tolist() == [-0.5, 0.25]
 
 
-@pytest.mark.parametrize("criterion", [Tolerance(0.0, 0.5), Tolerance(0.0)], ids=str)
+@pytest.mark.parametrize("criterion", [Tolerance(0.0, 0.5), Tolerance(0.0)], ids=named)
 def test_a_score_that_may_not_be_off_at_all_counts_for_a_rounding(
     criterion: Tolerance,
 ) -> None:
@@ -163,7 +169,7 @@ def test_signs_are_random_and_fixed() -> None:
     assert torch.equal(state, torch.random.get_rng_state())
 
 
-@pytest.mark.parametrize("criterion", CRITERIA, ids=str)
+@pytest.mark.parametrize("criterion", CRITERIA, ids=named)
 @pytest.mark.parametrize(
     "wrapped",
     [
@@ -180,7 +186,7 @@ def test_scores_are_found_in_any_output(
     assert torch.equal(lead(wrapped(scores)), lead(scores))
 
 
-@pytest.mark.parametrize("criterion", CRITERIA, ids=str)
+@pytest.mark.parametrize("criterion", CRITERIA, ids=named)
 def test_whole_scores_leave_it_to_the_first_floating_tensor(
     criterion: Criterion,
 ) -> None:
@@ -192,7 +198,7 @@ def test_whole_scores_leave_it_to_the_first_floating_tensor(
     torch.testing.assert_close(leads, usual)
 
 
-@pytest.mark.parametrize("criterion", [Top1Changed(), TopKLost(3)], ids=str)
+@pytest.mark.parametrize("criterion", [Top1Changed(), TopKLost(3)], ids=named)
 @pytest.mark.parametrize("shape", [(3,), (3, 1), (3, 4, 5)])
 def test_scores_that_are_of_no_classes_are_taken_together(
     criterion: Criterion, shape: tuple[int, ...]
@@ -212,7 +218,7 @@ def test_the_kth_other_must_exist() -> None:
     assert lead_of(TopKLost(3))(scores).item() == pytest.approx(math.sqrt(7))
 
 
-@pytest.mark.parametrize("criterion", CRITERIA, ids=str)
+@pytest.mark.parametrize("criterion", CRITERIA, ids=named)
 @pytest.mark.parametrize(
     "output", [torch.ones(3, 2, dtype=torch.int64), torch.tensor(1.0), None, {"a": 3}]
 )
