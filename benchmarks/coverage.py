@@ -32,13 +32,13 @@ __all__ = ["drawing", "limit", "main", "replayed"]
 
 _TARGETS: dict[str, tuple[float, ...]] = {
     "digits": (0.001, 0.0005, 0.0002),
-    "digits unproved": (0.002, 0.001, 0.0005),
+    "digits unproved": (0.002, 0.001),
     "digits by 8": (0.001, 0.0005),
-    "digits activations": (0.004, 0.002, 0.001),
+    "digits activations": (0.004, 0.002),
     "signs end": (0.002, 0.001),
     "misled": (0.004, 0.002),
-    "tiny": (0.001, 0.0005),
-    "rare": (0.001, 0.0005),
+    "tiny": (0.001,),
+    "rare": (0.001,),
     "sure": (0.004, 0.002),
     "fractional": (0.008, 0.004),
     "small": (0.01, 0.005),

@@ -27,8 +27,7 @@ from stoic.faults.selection import chosen_sites
 from stoic.faults.space import fault_space
 from stoic.network.sites import Kind
 from stoic.plans import Batch, Known, Stratum, nested
-from stoic.population.cells import ANY, KNOWN, Cell, Population, population_of
-from stoic.population.fields import OPEN
+from stoic.population.cells import ANY, Cell, Population, population_of
 from stoic.study import as_inputs, ready
 
 __all__ = ["SOURCES", "Made", "Network", "Truth", "kept", "load"]
@@ -196,8 +195,7 @@ def _of(cell: Cell, population: Population, tables: Tables) -> Counts:
     if cell.code == ANY:
         return np.asarray((table if block.inputs else table.T).ravel())
     field = population.fields[block.site.name]
-    bins, proved = field.looked_at(block.fault(0).corruption)
-    inside = np.where(proved == OPEN, bins, KNOWN) == cell.code
+    inside = field.codes(block.fault(0).corruption) == cell.code
     if field.apart:
         return np.asarray(table[np.broadcast_to(inside, table.shape)])
     return np.asarray(table[:, inside[0]].T.ravel())

@@ -553,8 +553,14 @@ def test_a_field_tells_rows_apart_only_where_they_differ() -> None:
     words = np.array([[1, 2]], np.uint32)
     flat, steep = np.ones((1, 2), np.float32), np.ones((3, 2), np.float32)
 
-    def nothing(old: Any, new: Any, rows: slice) -> Any:
-        return np.full((len(range(3)[rows]), 2), OPEN, np.int8)
+    class Nothing:
+        def holding(self, old: Any, new: Any) -> Any:
+            return np.zeros(2, bool)
+
+        def __call__(self, old: Any, new: Any, columns: Any, rows: slice) -> Any:
+            return np.full((len(range(3)[rows]), 2), OPEN, np.int8)
+
+    nothing = Nothing()
 
     assert not Field(site, words, flat, 3).apart
     assert Field(site, words, steep, 3).apart

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 __all__ = ["Draw", "Plan", "Stratum"]
@@ -38,6 +39,11 @@ class Stratum:
                 f"parts of stratum {self.name} must hold its {self.size} faults once "
                 f"each, got {whole}"
             )
+
+    @cached_property
+    def breadth(self) -> int:
+        """How many leaves there are."""
+        return sum(part.breadth for part in self.parts) or 1
 
     def leaves(self) -> Iterator[Stratum]:
         """Yield the parts of the parts, down to those that have none."""

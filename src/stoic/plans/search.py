@@ -63,7 +63,7 @@ class _Node:
         """Yield the parts of the stratum."""
         start = self.start
         for part in self.stratum.parts:
-            stop = start + sum(1 for _ in part.leaves())
+            stop = start + part.breadth
             yield _Node(part, start, stop)
             start = stop
 
@@ -202,25 +202,25 @@ class Search:
 
     def _split(self) -> None:
         """Replace strata by their parts where that lets fewer trials do."""
-        active = self._active(self._nodes).sum()
+        each = self._active(self._nodes)
+        least = _SPLIT_GAIN * each.sum()
+        counts = self._sums(self._count)
         found: list[_Node] = []
-        for node in self._nodes:
-            parts = list(node.parts())
-            count = self._count[node.start : node.stop].sum()
-            room = len(found) + len(parts) < _STRATA
-            if parts and room and count >= _SPLIT_AFTER:
-                gain = self._active([node]).sum() - self._active(parts).sum()
-                if gain > _SPLIT_GAIN * active:
+        for node, active, count in zip(self._nodes, each, counts, strict=True):
+            room = len(found) + len(node.stratum.parts) < _STRATA
+            if node.stratum.parts and room and count >= _SPLIT_AFTER:
+                parts = list(node.parts())
+                if active - self._active(parts).sum() > least:
                     found += parts
                     continue
             found.append(node)
         self._nodes = found
 
     def _active(self, nodes: Sequence[_Node]) -> Floats:
-        """Return size times standard deviation of strata."""
-        slices = [slice(node.start, node.stop) for node in nodes]
+        """Return size times standard deviation of strata that follow each other."""
+        starts, stop = [node.start for node in nodes], nodes[-1].stop
         count, total, squares, left = (
-            np.array([values[s].sum() for s in slices])
+            np.add.reduceat(values[:stop], starts)
             for values in (self._count, self._total, self._squares, self._left)
         )
         hint = np.array([node.stratum.hint for node in nodes])
@@ -229,56 +229,61 @@ class Search:
     def _drawn(
         self, plan: Allocation, size: int, share: float
     ) -> tuple[tuple[Draw, ...], Steps]:
-        left = self._sums(self._left).tolist()
-        guess = self._guesses()
-        chances = np.where(np.array(left) > 0, plan.chances, 0.0)
-        chances /= chances.sum()
-        part = np.array(left) / self.known.size
-        base = float(part @ guess)
-        scale = np.divide(part, chances, out=np.zeros_like(part), where=chances > 0)
-        # Scales only fall while the batch is drawn.
-        above = float((scale * (1 - guess)).max())
-        under = float((scale * guess).max())
-        rows: list[tuple[int, float, float, float]] = []
-        draws: list[Draw] = []
-        cumulated = list(itertools.accumulate(chances.tolist()))
-        pickers: dict[int, Callable[[], int]] = {}
-        size_of_all = float(self.known.size)
-        guesses, odds = guess.tolist(), chances.tolist()
-        while len(draws) < size:
-            spot = self._bits(_BITS) / (1 << _BITS) * cumulated[-1]
-            at = min(bisect.bisect_right(cumulated, spot), len(odds) - 1)
-            if at not in pickers:
-                pickers[at] = self._picker(self._nodes[at])
-            leaf = pickers[at]()
-            chance = odds[at] / cumulated[-1]
-            factor = left[at] / size_of_all / chance
-            rows.append((leaf, base, factor, guesses[at]))
-            draws.append(Draw(self._trials + len(draws), leaf, self._unit(leaf)))
-            base -= guesses[at] / size_of_all
-            left[at] -= 1
-            self._left[leaf] -= 1
-            if left[at] <= 0:
-                # Nothing is left here: the others are drawn with what it had.
-                odds[at] = 0.0
-                cumulated = list(itertools.accumulate(odds))
-                if cumulated[-1] <= 0:
-                    break
-        columns = list(zip(*rows, strict=True))
+        left = self._sums(self._left)
+        guess, part = self._guesses(), left / self.known.size
+        odds = np.where(left > 0, plan.chances, 0.0)
+        odds /= odds.sum()
+        scale = np.divide(part, odds, out=np.zeros_like(part), where=odds > 0)
+        drawn = list(itertools.islice(self._spots(odds.tolist(), left.tolist()), size))
+        nodes, leaves, totals = map(np.array, zip(*drawn, strict=True))
+        draws = [
+            Draw(self._trials + number, leaf, self._unit(leaf))
+            for number, (_, leaf, _) in enumerate(drawn)
+        ]
+        gone = np.cumsum(guess[nodes]) - guess[nodes]
+        base = float(part @ guess) - gone / self.known.size
+        factor = (left[nodes] - _ranks(nodes)) / self.known.size * totals / odds[nodes]
         n = len(draws)
         steps = Steps(
-            stratum=np.array(columns[0], np.int64),
-            base=np.array(columns[1]),
-            scale=np.array(columns[2]),
-            guess=np.array(columns[3]),
-            top=np.array(columns[1]) + above,
-            bottom=np.array(columns[1]) - under,
+            stratum=leaves,
+            base=base,
+            scale=factor,
+            guess=guess[nodes],
+            # Scales only fall while the batch is drawn.
+            top=base + float((scale * (1 - guess)).max()),
+            bottom=base - float((scale * guess).max()),
             widest=np.full(n, float(scale.max())),
             stake=np.full(n, plan.stake),
             weight=np.full(n, share / n),
             batch=np.full(n, self._number),
         )
         return tuple(draws), steps
+
+    def _spots(
+        self, odds: list[float], left: list[float]
+    ) -> Iterator[tuple[int, int, float]]:
+        """Yield node and leaf of each draw, and the sum of all nodes' odds before it.
+
+        Args:
+            odds: Of each node; none where nothing is left.
+            left: Units of each.
+        """
+        cumulated = list(itertools.accumulate(odds))
+        pickers: dict[int, Callable[[], int]] = {}
+        while cumulated[-1] > 0:
+            total = cumulated[-1]
+            spot = self._bits(_BITS) / (1 << _BITS) * total
+            at = min(bisect.bisect_right(cumulated, spot), len(odds) - 1)
+            if at not in pickers:
+                pickers[at] = self._picker(self._nodes[at])
+            leaf = pickers[at]()
+            self._left[leaf] -= 1
+            left[at] -= 1
+            if left[at] <= 0:
+                # Nothing is left here: the others are drawn with what it had.
+                odds[at] = 0.0
+                cumulated = list(itertools.accumulate(odds))
+            yield at, leaf, total
 
     def _guesses(self) -> Floats:
         """Return the expected share of each stratum."""
@@ -310,10 +315,19 @@ class Search:
         return next(self._units[leaf])
 
 
+def _ranks(nodes: np.ndarray) -> np.ndarray:
+    """Return how often each entry has stood before it."""
+    order = np.argsort(nodes, kind="stable")
+    starts = np.searchsorted(nodes[order], nodes[order])
+    ranks = np.empty_like(nodes)
+    ranks[order] = np.arange(len(nodes)) - starts
+    return ranks
+
+
 def _roots(strata: Sequence[Stratum]) -> list[_Node]:
     nodes, start = [], 0
     for stratum in strata:
-        stop = start + sum(1 for _ in stratum.leaves())
+        stop = start + stratum.breadth
         nodes.append(_Node(stratum, start, stop))
         start = stop
     return nodes

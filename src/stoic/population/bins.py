@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BINS", "bin_name", "binned", "hint_of"]
+__all__ = ["BINS", "bin_name", "binned", "hint_of", "put"]
 
 # Bins by powers of two, and what lies outside of them.
 _LOW, _HIGH = -12, 4
@@ -24,11 +24,15 @@ _FLAT_EDGES = (2.0**-4, 2.0**10)
 _FIRST = len(_FLAT)
 _POWERS = _HIGH - _LOW + 1
 _FAR = _FIRST + _POWERS
+# The exponent of 1, as float32 writes it.
+_ONE = 127
 _BROKEN = _FAR + 1
 # Where a straight line says nothing, words that rise have a bin of their own: many a
 # network goes dead where they fall.
 _SIDED = (_FIRST - 1, _FAR, _BROKEN)
 BINS = _BROKEN + 1 + len(_SIDED)
+# Units whose bins are found at once: few enough to stay in a cache.
+_AT_ONCE = 1 << 17
 
 
 def binned(
@@ -42,40 +46,38 @@ def binned(
         slope: Of the lead, as a part of it, per unit of change, likewise; float32.
         typical: Slope to go by where there is none.
     """
+    shape = np.broadcast_shapes(change.shape, slope.shape)
+    codes, wide = np.empty(shape, np.uint8), max(1, _AT_ONCE // shape[0])
     with np.errstate(all="ignore"):
-        size = np.abs(change)
-        score = size.astype(np.float32) * slope
-        # The exponent of a number is its logarithm, rounded down.
-        exponent = (score.view(np.uint32) >> 23).astype(np.uint8)
-        code = _BY_EXPONENT[exponent]
-        flat = np.digitize(size * typical, _FLAT_EDGES).astype(np.uint8)
-        np.copyto(code, flat, where=exponent == 0)
-        broken = ~np.isfinite(change)
-        if broken.any():
-            np.copyto(code, np.uint8(_BROKEN), where=broken)
-        code += _RISES[code] * (change > 0)
-        return np.asarray(code)
+        for start in range(0, shape[1], wide):
+            some = np.s_[:, start : start + wide]
+            codes[some] = _codes(change[some], slope[some], typical)
+    return codes
 
 
-def _by_exponent() -> NDArray[np.uint8]:
-    """Return the place of each exponent of a score, as float32 writes it."""
-    powers = np.arange(256) - 127
-    places = _FIRST - _LOW + np.clip(powers, _LOW, _HIGH)
-    return np.where(powers >= _HUGE, _FAR, places).astype(np.uint8)
-
-
-_BY_EXPONENT = _by_exponent()
-
-
-def _rises() -> NDArray[np.uint8]:
-    """Return how far from each place the bin of words that rise is."""
-    rises = np.zeros(_BROKEN + 1, np.uint8)
+def _codes(
+    change: NDArray[Any], slope: NDArray[Any], typical: float
+) -> NDArray[np.uint8]:
+    score = change.astype(np.float32) * slope
+    # The exponent of a number is its logarithm, rounded down: the bits after its sign.
+    exponent = (score.view(np.uint32) >> 23).astype(np.uint8)
+    code = np.clip(exponent, np.uint8(_ONE + _LOW), np.uint8(_ONE + _HIGH))
+    code -= np.uint8(_ONE + _LOW - _FIRST)
+    put(code, exponent >= _ONE + _HUGE, np.uint8(_FAR))
+    size = np.abs(change) * typical
+    flat = np.add(*(size >= edge for edge in _FLAT_EDGES), dtype=np.uint8)
+    put(code, exponent == 0, flat)
+    put(code, ~np.isfinite(change), np.uint8(_BROKEN))
+    rises = change > 0
     for number, place in enumerate(_SIDED):
-        rises[place] = _BROKEN + 1 + number - place
-    return rises
+        put(code, (code == place) & rises, np.uint8(_BROKEN + 1 + number))
+    return code
 
 
-_RISES = _rises()
+def put(code: NDArray[np.uint8], where: NDArray[np.bool_], new: Any) -> None:
+    """Replace codes: many times quicker than ``copyto`` where a mask is irregular."""
+    code *= ~where
+    code += where * new
 
 
 def hint_of(code: int) -> float:

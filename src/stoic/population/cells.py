@@ -13,15 +13,14 @@ from numpy.typing import NDArray
 from stoic.faults.space import Block, Fault
 from stoic.plans import Known, Stratum, nested
 from stoic.population.bins import BINS, bin_name, hint_of
-from stoic.population.fields import OPEN, Field
+from stoic.population.fields import FAILS, HOLDS, Field
 
 __all__ = ["Cell", "Population", "Unit", "population_of"]
 
 # The bin of units that cannot be told apart beforehand, and what to reckon with there.
 ANY = 255
-# In place of the bin of units that are proved.
-KNOWN = 254
-_ANY_HINT = 0.05
+_NAMES = {ANY: "any", HOLDS: "proved to hold", FAILS: "proved to fail"}
+_HINTS = {ANY: 0.05, HOLDS: 0.0, FAILS: 1.0}
 # Units that tables can count.
 _MOST = 1 << 63
 
@@ -73,7 +72,7 @@ class Cell:
     @property
     def bin(self) -> str:
         """Name of the bin."""
-        name = "any" if self.code == ANY else bin_name(self.code)
+        name = _NAMES.get(self.code) or bin_name(self.code)
         return f"{name}, {self.role}" if self.role else name
 
     @property
@@ -89,7 +88,7 @@ class Cell:
     @property
     def hint(self) -> float:
         """Share of failures to reckon with."""
-        return _ANY_HINT if self.code == ANY else hint_of(self.code)
+        return _HINTS[self.code] if self.code in _HINTS else hint_of(self.code)
 
 
 @dataclass(frozen=True)
@@ -146,13 +145,16 @@ class Population:
     def proved(self, count: int, seed: int) -> list[tuple[Unit, bool]]:
         """Return some units whose verdict is proved, by chance, and whether they fail.
 
-        Cells are as likely as they have such units, and in them every row that has any.
+        Half of them fail if any do. Cells are as likely as they have such units, and in
+        them every row that has any.
         """
         chance = random.Random(f"proved {seed}")
         cells = [cell for cell in self.cells if cell.known]
         if not cells:
             return []
-        weights = [cell.known for cell in cells]
+        failed = self.known.failed
+        shares = {True: failed, False: self.known.known - failed}
+        weights = [cell.known / shares[cell.failed > 0] for cell in cells]
         return [
             self._proved_in(cell, chance)
             for cell in chance.choices(cells, weights, k=count)
@@ -164,14 +166,14 @@ class Population:
         rows = list(range(words.rows if words.apart else 1))
         chance.shuffle(rows)
         for row in rows:
-            bins, proved = words.looked_at(corruption, slice(row, row + 1))
-            there = np.flatnonzero(((bins == cell.code) & (proved != OPEN)).ravel())
+            codes = words.codes(corruption, slice(row, row + 1)).ravel()
+            there = np.flatnonzero(codes == cell.code)
             if there.size:
                 element = int(chance.choice(there))
                 at = row if words.apart else chance.randrange(words.rows)
                 own = at if block.inputs else None
                 unit = Unit(Fault(block.site, element, own, corruption), at)
-                return unit, bool(proved.ravel()[element])
+                return unit, cell.code == FAILS
         raise AssertionError("a cell must have the units that were counted in it")
 
     def _in_row(
@@ -179,8 +181,7 @@ class Population:
     ) -> Iterator[tuple[int, Unit]]:
         """Yield the numbers of wanted units of a row, and the units."""
         words, corruption = self.fields[block.site.name], block.fault(0).corruption
-        bins, proved = words.looked_at(corruption, slice(row, row + 1))
-        codes = np.where(proved == OPEN, bins, KNOWN).ravel()
+        codes = words.codes(corruption, slice(row, row + 1)).ravel()
         each = 1 if words.apart else words.rows
         for number, code, rank in places:
             element = int(np.flatnonzero(codes == code)[rank // each])
@@ -239,14 +240,12 @@ def _check(blocks: Sequence[Block], rows: int) -> None:
 
 def _counted(block: Block, field: Field) -> Iterator[Cell]:
     """Yield the cells of a block, each with its units counted row by row."""
-    bins, proved = field.looked_at(block.fault(0).corruption)
-    shape = np.broadcast_shapes(bins.shape, proved.shape)
-    each = field.rows // shape[0]
-    kinds = np.broadcast_to(bins, shape).astype(np.int32) * 3
-    kinds += np.broadcast_to(proved, shape) - OPEN
-    counts = np.array([np.bincount(row, minlength=3 * BINS) for row in kinds])
-    by_row = counts.reshape(len(kinds), -1, 3) * each
-    for code, (units, held, failed) in enumerate(by_row.sum(axis=0)):
-        if units + held + failed:
-            ends = np.cumsum(by_row[:, code, 0])
-            yield Cell(block, code, int(units), int(held + failed), int(failed), ends)
+    counts = field.counts(block.fault(0).corruption)
+    counts *= field.rows // len(counts)
+    whole = counts.sum(axis=0)
+    for code in np.flatnonzero(whole[:BINS]):
+        ends = np.cumsum(counts[:, code])
+        yield Cell(block, int(code), int(whole[code]), ends=ends)
+    for code in (HOLDS, FAILS):
+        if known := int(whole[code]):
+            yield Cell(block, code, 0, known, known * (code == FAILS))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -13,15 +12,40 @@ from numpy.typing import NDArray
 
 from stoic.faults.models import Corruption
 from stoic.network.sites import Site
-from stoic.population.bins import binned
+from stoic.population.bins import binned, put
 
-__all__ = ["Field", "Verdicts", "numbers_of"]
+__all__ = ["FAILS", "HOLDS", "OPEN", "Columns", "Field", "Verdicts", "numbers_of"]
 
-Verdicts: TypeAlias = Callable[[NDArray[Any], NDArray[Any], slice], NDArray[np.int8]]
-"""From old and new words, and rows asked for, to what is proved of each: 1 fails, 0
-holds, -1 is not known."""
-
+# What is proved of a change.
 OPEN = -1
+# In place of the bin of a unit whose verdict is proved.
+HOLDS, FAILS = 252, 253
+_CODES = 256
+# Columns are picked where that leaves fewer than such a part of them.
+_FEW = 0.7
+
+Columns: TypeAlias = "NDArray[np.int64] | slice"
+
+
+class Verdicts(Protocol):
+    """What is proved of changes to the words of a site."""
+
+    def holding(self, old: NDArray[Any], new: NDArray[Any]) -> NDArray[np.bool_]:
+        """Say which words may change so in every row; some of them, quickly."""
+        ...
+
+    def __call__(
+        self, old: NDArray[Any], new: NDArray[Any], columns: Columns, rows: slice
+    ) -> NDArray[np.int8]:
+        """Return the verdicts of some words: 1 fails, 0 holds, -1 is not known.
+
+        Args:
+            old: Words before, of shape ``(1, columns)``.
+            new: After.
+            columns: Which elements they are.
+            rows: Those asked for.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -35,7 +59,7 @@ class Field:
         words: Of shape ``(rows, elements)``, or ``(1, elements)`` if shared.
         slopes: Of the lead per change of the word, likewise.
         rows: Number of blocks of inputs.
-        verdicts: What is proved of changes; of shape ``(rows, elements)``.
+        verdicts: What is proved of changes to shared words.
     """
 
     site: Site
@@ -56,10 +80,10 @@ class Field:
         some = self.slopes[np.isfinite(self.slopes) & (self.slopes > 0)]
         return float(np.median(some)) if some.size else 1.0
 
-    def looked_at(
+    def codes(
         self, corruption: Corruption, rows: slice = slice(None)
-    ) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
-        """Return bin and proved verdict of every word under a corruption, row by row.
+    ) -> NDArray[np.uint8]:
+        """Return the bin of every word under a corruption, or that it is proved.
 
         There is one row for all of them where they cannot be told apart. A fault that
         leaves the word as it is fails nothing.
@@ -68,16 +92,47 @@ class Field:
             corruption: Of one word.
             rows: Those asked for.
         """
+        some, columns = self._some(corruption, rows)
+        codes = np.full((len(some), self.words.shape[1]), HOLDS, np.uint8)
+        codes[:, columns] = some
+        return codes
+
+    def counts(self, corruption: Corruption) -> NDArray[np.int64]:
+        """Return how many words of each row have each code."""
+        some, _ = self._some(corruption, slice(None))
+        counts = np.array([np.bincount(row, minlength=_CODES) for row in some])
+        counts[:, HOLDS] += self.words.shape[1] - some.shape[1]
+        return counts
+
+    def _some(
+        self, corruption: Corruption, rows: slice
+    ) -> tuple[NDArray[np.uint8], Columns]:
+        """Return codes of some columns, and which they are; the others surely hold."""
         words = self.words if len(self.words) == 1 else self.words[rows]
-        slopes = self.slopes if len(self.slopes) == 1 else self.slopes[rows]
         new = changed_words(words, corruption)
+        columns = self._doubtful(words, new)
+        words, new = words[:, columns], new[:, columns]
+        slopes = self.slopes if len(self.slopes) == 1 else self.slopes[rows]
         old, after = (_about(each, self.site.dtype) for each in (words, new))
         with np.errstate(invalid="ignore", over="ignore"):
-            bins = binned(after - old, slopes, self._typical)
-        kept = new == words
-        if self.verdicts is None:
-            return bins, np.where(kept, np.int8(0), np.int8(OPEN))
-        return bins, np.where(kept, np.int8(0), self.verdicts(words, new, rows))
+            codes = binned(after - old, slopes[:, columns], self._typical)
+        if self.verdicts is not None:
+            found = self.verdicts(words, new, columns, rows)
+            codes = np.array(np.broadcast_to(codes, found.shape))
+            put(codes, found == 0, np.uint8(HOLDS))
+            put(codes, found == 1, np.uint8(FAILS))
+        put(codes, np.broadcast_to(new == words, codes.shape), np.uint8(HOLDS))
+        return codes, columns
+
+    def _doubtful(self, old: NDArray[Any], new: NDArray[Any]) -> Columns:
+        """Return the words that may not change so in every row."""
+        if len(old) > 1:
+            return slice(None)
+        surely = old[0] == new[0]
+        if self.verdicts is not None:
+            surely |= self.verdicts.holding(old[0], new[0])
+        columns = np.flatnonzero(~surely)
+        return columns if columns.size < _FEW * surely.size else slice(None)
 
 
 def changed_words(words: NDArray[Any], corruption: Corruption) -> NDArray[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from stoic.network.certified import LastLinear, last_linear, thresholds
 from stoic.network.program import Program
 from stoic.network.sites import Site
 from stoic.network.subject import Inputs
-from stoic.population.fields import OPEN, Verdicts, numbers_of
+from stoic.population.fields import OPEN, Columns, Verdicts, numbers_of
 
 __all__ = ["Clearance", "proofs_of"]
 
@@ -41,31 +42,54 @@ class Proofs:
     def of(self, site: Site) -> Verdicts | None:
         """Return what is proved of a site; nothing where nothing is."""
         limits = self.limits.get(site.value)
-        if limits is None or not limits.any():
+        layer = self.layer if self.layer and site.value in self.layer.kinds else None
+        if limits is None or not (layer or limits.any()):
             return None
-        closed = self.layer is not None and site.value in self.layer.kinds
+        return _Proved(site, limits, layer)
 
-        def verdicts(
-            old: NDArray[Any], new: NDArray[Any], rows: slice
-        ) -> NDArray[np.int8]:
-            before, after = (numbers_of(words, site.dtype) for words in (old, new))
-            with np.errstate(invalid="ignore", over="ignore"):
-                small = np.abs(after - before) < limits[rows]
-            found = np.where(small & np.isfinite(after), np.int8(0), np.int8(OPEN))
-            if not closed:
-                return found
-            own = self._closed(site, after[0], rows)
-            return np.where(found == OPEN, own, found)
 
-        return verdicts
+@dataclass(frozen=True)
+class _Proved:
+    """What is proved of changes to one site."""
 
-    def _closed(self, site: Site, after: NDArray[Any], rows: slice) -> NDArray[np.int8]:
+    site: Site
+    limits: NDArray[np.float64]
+    layer: LastLinear | None
+
+    @cached_property
+    def _least(self) -> NDArray[np.float64]:
+        return np.asarray(self.limits.min(axis=0))
+
+    def holding(self, old: NDArray[Any], new: NDArray[Any]) -> NDArray[np.bool_]:
+        """Say which words may change so in every row; some of them, quickly."""
+        return np.asarray(self._moved(old, new) < self._least)
+
+    def _moved(self, old: NDArray[Any], new: NDArray[Any]) -> NDArray[np.float64]:
+        """Return how far words move; below no limit where they are no numbers then."""
+        before, after = (numbers_of(words, self.site.dtype) for words in (old, new))
+        with np.errstate(invalid="ignore", over="ignore"):
+            return np.where(np.isfinite(after), np.abs(after - before), np.inf)
+
+    def __call__(
+        self, old: NDArray[Any], new: NDArray[Any], columns: Columns, rows: slice
+    ) -> NDArray[np.int8]:
+        """Return the verdicts of some words."""
+        small = self._moved(old, new) < self.limits[rows][:, columns]
+        found = small.astype(np.int8) + np.int8(OPEN)
+        if self.layer is not None:
+            found = np.where(small, found, self._closed(new[0], columns, rows))
+        return found
+
+    def _closed(
+        self, new: NDArray[Any], columns: Columns, rows: slice
+    ) -> NDArray[np.int8]:
         assert self.layer is not None
+        elements = torch.from_numpy(np.arange(self.site.elements)[columns])
+        words = torch.from_numpy(numbers_of(new, self.site.dtype)).to(self.site.dtype)
         layer = replace(
             self.layer, x=self.layer.x[rows], scores=self.layer.scores[rows]
         )
-        words = torch.from_numpy(after).to(site.dtype)[:, None]
-        found = layer.verdicts(site.value, torch.arange(len(after)), words)
+        found = layer.verdicts(self.site.value, elements, words[:, None])
         return np.asarray(found.squeeze(-1).numpy(), np.int8)
 
 
