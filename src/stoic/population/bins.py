@@ -71,7 +71,7 @@ def _codes(
     rises = change > 0
     for number, place in enumerate(_SIDED):
         put(code, (code == place) & rises, np.uint8(_BROKEN + 1 + number))
-    return code
+    return np.asarray(code)
 
 
 def put(code: NDArray[np.uint8], where: NDArray[np.bool_], new: Any) -> None:

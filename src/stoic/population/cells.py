@@ -243,9 +243,8 @@ def _counted(block: Block, field: Field) -> Iterator[Cell]:
     counts = field.counts(block.fault(0).corruption)
     counts *= field.rows // len(counts)
     whole = counts.sum(axis=0)
-    for code in np.flatnonzero(whole[:BINS]):
-        ends = np.cumsum(counts[:, code])
-        yield Cell(block, int(code), int(whole[code]), ends=ends)
+    for code in np.flatnonzero(whole[:BINS]).tolist():
+        yield Cell(block, code, int(whole[code]), ends=np.cumsum(counts[:, code]))
     for code in (HOLDS, FAILS):
         if known := int(whole[code]):
             yield Cell(block, code, 0, known, known * (code == FAILS))
