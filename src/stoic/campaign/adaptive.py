@@ -11,6 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
+from stoic.campaign.benches import Benches
 from stoic.campaign.campaign import Several, Shard, batched
 from stoic.campaign.running import Ran, run_trials
 from stoic.campaign.trials import Bay, Trial
@@ -99,7 +100,7 @@ class AdaptiveCampaign:
             shares: What came of the trials of those shards.
         """
         course, number, first = self._course, 0, 0
-        begun = 0.0
+        begun, bench = 0.0, Benches(self.bay)
         while (batch := course.batch()) is not None:
             learnt: list[Shares] = []
             for trials in batched(self._trials(batch), self.size):
@@ -111,7 +112,7 @@ class AdaptiveCampaign:
                     if begun and spent > (self.seconds or math.inf):
                         return
                     begun = begun or time.monotonic()
-                    ran = run_trials(self.bay, trials, tick=tick)
+                    ran = run_trials(self.bay, trials, bench=bench, tick=tick)
                     learnt.append(_shares(ran))
                     yield Shard(number, trials, ran)
                 number, first = number + 1, first + len(trials)

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from stoic.campaign.benches import Benches
 from stoic.campaign.running import Ran, run_trials
 from stoic.campaign.trials import Bay, Trial
 from stoic.faults.space import Fault, FaultSpace
-from stoic.network.subject import Bench
 from stoic.plans import Plan, Stratified, Stratum, Uniform
 
 __all__ = ["Campaign", "Several", "Shard", "batched"]
@@ -143,15 +143,7 @@ class Campaign:
             done: Numbers of shards that need not be run again.
             tick: Told how many runs of a trial on a batch have been done.
         """
-        kept: dict[int, Bench] = {}
-
-        def bench(start: int) -> Bench:
-            if start not in kept:
-                # One batch in memory at a time; the only one is kept for all shards.
-                kept.clear()
-                kept[start] = self.bay.bench(start)
-            return kept[start]
-
+        bench = Benches(self.bay)
         for number, trials in enumerate(batched(self.trials(), self.size)):
             if number in done:
                 continue

@@ -9,6 +9,7 @@ from functools import cached_property, partial
 from itertools import chain
 from typing import Any
 
+import torch
 from numpy.typing import NDArray
 
 from stoic.faults.formats import flat_words, value_of
@@ -87,6 +88,11 @@ class CapturedSubject:
     reason: str | None = None
     learnt: dict[int, Learnt] = field(default_factory=dict, compare=False)
 
+    @property
+    def bounded(self) -> bool:
+        """Whether memory is limited."""
+        return self.budget is not None
+
     def bench(self, inputs: Inputs) -> CapturedBench:
         """Run one batch without a fault."""
         keep = self.budget.kept(inputs.count) if self.budget else None
@@ -119,6 +125,14 @@ class CapturedBench:
     def inputs(self) -> int:
         """Number of inputs in the batch."""
         return self._golden.inputs
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the golden values that it holds, in any layout."""
+        golden = self._golden.held_bytes
+        layout = self._learnt.found.get("layout", torch.contiguous_format)
+        # Convolutions may read a copy of each in another layout.
+        return golden if layout is torch.contiguous_format else 2 * golden
 
     @cached_property
     def _fast_steps(self) -> FastStepper:

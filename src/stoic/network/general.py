@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from stoic.faults.formats import format_of, read_word, write_word
 from stoic.faults.space import Fault
@@ -59,6 +60,11 @@ class GeneralSubject:
         given = list(_given(example))
         sites = sorted((*given, *stored, *made), key=lambda site: site.order)
         return cls(network, tuple(sites), tuple(left_out), reason)
+
+    @property
+    def bounded(self) -> bool:
+        """Whether memory is limited: there is little to keep."""
+        return False
 
     def bench(self, inputs: Inputs) -> GeneralBench:
         """Run one batch without a fault."""
@@ -155,6 +161,12 @@ class GeneralBench:
         if site.kind == "input":
             return words_of(fault, self._inputs.leaves[int(site.value)])
         return words_of(fault, _tensor(self._network, site.name))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the golden values that it holds: outputs only."""
+        leaves = pytree.tree_leaves(self.golden)
+        return sum(leaf.nbytes for leaf in leaves if isinstance(leaf, Tensor))
 
     @property
     def inputs(self) -> int:

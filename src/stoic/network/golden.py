@@ -60,6 +60,11 @@ class Golden:
                 if done and keep is not None and self._droppable(name, keep):
                     del self._values[name]
 
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the values that steps have made and that are in memory."""
+        return sum(size for name, size in self.nbytes.items() if self.holds(name))
+
     @cached_property
     def bounded(self) -> bool:
         """Whether memory is limited."""

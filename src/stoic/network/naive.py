@@ -62,6 +62,11 @@ class NaiveSubject:
         """That of the subject."""
         return self.subject.reason
 
+    @property
+    def bounded(self) -> bool:
+        """Whether memory is limited: a copy of the network needs what it needs."""
+        return False
+
     def bench(self, inputs: Inputs) -> Bench:
         """Run one batch without a fault."""
         if isinstance(self.subject, CapturedSubject):
@@ -95,6 +100,11 @@ class NaiveBench:
     def inputs(self) -> int:
         """Number of inputs in the batch."""
         return self._inputs.count
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the golden values that it holds."""
+        return self._golden.held_bytes
 
     def groups(self, trials: Trials, *, fast: bool) -> Iterator[Group]:
         """Yield every trial by itself."""

@@ -156,6 +156,11 @@ class Bench(Protocol):
         """Number of inputs in the batch."""
         ...
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the golden values that it holds."""
+        ...
+
     def words(self, fault: Fault) -> tuple[int, int]:
         """Return the word that a fault hits, before and after."""
         ...
@@ -191,6 +196,11 @@ class Subject(Protocol):
     @property
     def reason(self) -> str | None:
         """Why the network takes the slow path, if it does."""
+        ...
+
+    @property
+    def bounded(self) -> bool:
+        """Whether memory is limited."""
         ...
 
     def bench(self, inputs: Inputs) -> Bench:
