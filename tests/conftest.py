@@ -30,6 +30,21 @@ def _seeds() -> None:
     torch.manual_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def _narrow_steps(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    """Try narrow steps however small a network is, unless a test is about short ones."""
+    if "short_steps" not in request.fixturenames:
+        monkeypatch.setattr("stoic.network.short._LOOKING_S", 0.0)
+
+
+@pytest.fixture
+def short_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run all steps whole, as if each were short."""
+    monkeypatch.setattr("stoic.network.short._LOOKING_S", 1e9)
+
+
 @pytest.fixture
 def network() -> Iterator[nn.Module]:
     """A tiny network, checked after the test to be exactly as it was before."""

@@ -15,6 +15,7 @@ from stoic.criteria import Top1Changed
 from stoic.faults.models import SetValue
 from stoic.faults.space import Fault, fault_space
 from stoic.network import stacks
+from stoic.network.exact import ExactStepper
 from stoic.network.fast import TooLargeError
 from stoic.network.naive import NaiveSubject
 from stoic.network.patch import same_words
@@ -140,6 +141,30 @@ def test_a_fast_trial_has_the_verdict_of_a_naive_run_where_it_is_sure(
                 continue
             assert not raised, fault
             assert_same_verdict(golden, ours[0], theirs[0])
+
+
+@pytest.mark.usefixtures("short_steps")
+@pytest.mark.parametrize("fast", [False, True], ids=["exact", "fast"])
+@pytest.mark.parametrize("build", [resnet, vgg], ids=lambda build: build.__name__)
+def test_short_steps_are_run_whole_with_the_words_of_a_naive_run(
+    build: Builder, fast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    narrowed: list[Any] = []
+    specimen = build()
+    subject = prepare(specimen.network, specimen.inputs)
+    monkeypatch.setattr(ExactStepper, "narrowed", lambda *step: narrowed.append(step))
+    with torch.inference_mode():
+        bench = subject.bench(specimen.inputs)
+        naive = NaiveSubject(specimen.network, subject).bench(specimen.inputs)
+
+        for fault in some_faults(subject.sites, specimen.inputs.count):
+            if fault.site.kind == "parameter":
+                ours, theirs = (
+                    outcome(bench, fault, fast=fast),
+                    outcome(naive, fault, fast=False),
+                )
+                assert all(map(same_words, ours, theirs)), fault
+    assert not narrowed
 
 
 def assert_same_verdict(golden: Tensor, fast: Tensor, exact: Tensor) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -25,6 +26,7 @@ from stoic.network.packs import Packing, only_input
 from stoic.network.program import Program
 from stoic.network.replay import Replay, Replayed
 from stoic.network.rows import RowDims
+from stoic.network.short import short_from
 from stoic.network.sites import LeftOut, Site
 from stoic.network.sizes import too_large
 from stoic.network.stacks import Stacks
@@ -56,6 +58,7 @@ class Switches:
         fold: Fast mode: fold batch norms into convolutions, in the quicker layout.
         pack: Run faults that hit one input each in the rows of one batch.
         stack: Fast mode: run faults in one row of a weight as one large batch.
+        short: Run the last steps whole where they are quicker than to narrow them.
     """
 
     narrow: bool = True
@@ -64,6 +67,7 @@ class Switches:
     fold: bool = True
     pack: bool = True
     stack: bool = True
+    short: bool = True
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,13 @@ class CapturedBench:
         self._learnt = learnt
         self._seconds = seconds
         self._switches = switches
-        self._stepper = ExactStepper(golden, narrow=switches.narrow, learnt=learnt)
+        short = learnt.once("short", partial(short_from, golden))
+        self._stepper = ExactStepper(
+            golden,
+            narrow=switches.narrow,
+            short=short if switches.short else math.inf,
+            learnt=learnt,
+        )
         self._exact = Replay(self._stepper, exit_masked=switches.exit_masked)
         self._plain = Replay(ExactStepper(golden, narrow=False), exit_masked=False)
         self._screen = Replay(Screen(self._stepper))
@@ -221,6 +231,29 @@ class CapturedBench:
         if fast and not (len(faults) > 1 and self._is_large(faults)):
             ways.insert(0, partial(self._run_fast, faults))
         return first_that_runs(ways, deadline)
+
+    def watched(
+        self, faults: Sequence[Fault], names: Collection[str]
+    ) -> tuple[Any, dict[str, Any]]:
+        """Return the output of one trial, and some values inside of the network.
+
+        Args:
+            faults: Of the trial; none for the golden run.
+            names: Of values of the program.
+        """
+        changes, corrupt = changes_of(faults, self._golden)
+
+        def run(exact: ExactStepper, deadline: float | None) -> Replayed:
+            return Replay(exact, watch=names)(changes, corrupt, deadline=deadline)
+
+        steppers = self._stepper, ExactStepper(self._golden, narrow=False)
+        found = first_that_runs([partial(run, each) for each in steppers], None)
+        values = {name: found.watched.get(name) for name in names}
+        output = found.output(self._golden)
+        return self.golden if output is None else output, {
+            name: self._golden(name) if value is None else value
+            for name, value in values.items()
+        }
 
     def _run_fast(self, faults: Sequence[Fault], deadline: float | None) -> Answer:
         if self._packs and only_input(faults) is not None:

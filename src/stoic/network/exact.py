@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from stoic.network.golden import Golden
@@ -24,14 +25,20 @@ class ExactStepper:
         golden: The run.
         narrow: Whether to compute only the touched channel or row where an operator
             allows it; the whole operator otherwise.
+        short: Order of the first step from which on that does not pay.
         learnt: Proofs that other benches of this batch size have made.
     """
 
     def __init__(
-        self, golden: Golden, *, narrow: bool = True, learnt: Learnt | None = None
+        self,
+        golden: Golden,
+        *,
+        narrow: bool = True,
+        short: float = math.inf,
+        learnt: Learnt | None = None,
     ) -> None:
         self.golden = golden
-        self._narrow = narrow
+        self._narrow, self._short = narrow, short
         learnt = learnt or Learnt()
         self._proofs, self._widths = learnt.proofs, learnt.widths
         # Tried on the golden words of this batch.
@@ -41,10 +48,18 @@ class ExactStepper:
         self, step: Step, changes: Changes, *, hit: bool = False
     ) -> tuple[Any, bool]:
         """Return the step's result under changes."""
-        narrow = self.narrowed(step, changes)
+        narrow = None if self.is_short(step) else self.narrowed(step, changes)
         if narrow is not None:
             return narrow, True
-        return step(overlaid(changes, self.golden)), True
+        return self.whole(step, changes), True
+
+    def is_short(self, step: Step) -> bool:
+        """Say whether a step is best run whole."""
+        return step.order >= self._short
+
+    def whole(self, step: Step, changes: Changes) -> Any:
+        """Return the result of the whole operator."""
+        return step(overlaid(changes, self.golden))
 
     def narrowed(self, step: Step, changes: Changes) -> Changed | None:
         """Return the result by a rule, if one is proved for these changes."""

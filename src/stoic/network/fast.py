@@ -116,6 +116,8 @@ class FastStepper:
         """
         waits = any(isinstance(change, _Pending) for change in changes.values())
         if self.exact is not None and not waits:
+            if self.exact.is_short(step):
+                return self.exact.whole(step, changes), True
             narrow = self.exact.narrowed(step, changes)
             if narrow is not None:
                 return narrow, True

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
 from torch import Tensor
@@ -67,10 +67,12 @@ class Replayed:
     Args:
         outputs: Changed output values by name; none where all is masked.
         exact: Whether every bit is that of a full run at the native batch size.
+        watched: Changed values that were asked for, by name.
     """
 
     outputs: Mapping[str, Tensor]
     exact: bool
+    watched: Mapping[str, Any] = field(default_factory=dict)
 
     def output(self, golden: Run) -> Any:
         """Return the output in the network's structure; nothing if all is masked."""
@@ -87,13 +89,21 @@ class Replay:
         stepper: How single steps are run.
         exit_masked: Whether to stop where every deviation has vanished: the whole live
             cut is compared, as a skip connection may still carry one.
+        watch: Values to be told of, besides the outputs.
     """
 
-    def __init__(self, stepper: Stepper, *, exit_masked: bool = True) -> None:
+    def __init__(
+        self,
+        stepper: Stepper,
+        *,
+        exit_masked: bool = True,
+        watch: Collection[str] = (),
+    ) -> None:
         self._stepper = stepper
         self._golden = stepper.golden
         self._program = stepper.golden.program
         self._exit = exit_masked
+        self._kept = self._program.output_names.union(watch)
 
     def __call__(
         self,
@@ -113,7 +123,7 @@ class Replay:
             TimeLimitError: The deadline has passed.
         """
         corrupt = corrupt or {}
-        live = _Live(self._program.readers, self._program.output_names)
+        live = _Live(self._program.readers, self._kept)
         for name, change in changes.items():
             live.set(name, change)
         for name, hit_by in corrupt.items():
@@ -133,7 +143,13 @@ class Replay:
                 live.drop(step.name)
             else:
                 live.set(step.name, result)
-        return Replayed(self._outputs(live), exact)
+        kept = {
+            name: whole_over(name, live(name), self._golden)
+            for name in self._kept.intersection(live.values)
+        }
+        names = self._program.output_names
+        outputs = {name: value for name, value in kept.items() if name in names}
+        return Replayed(outputs, exact, kept)
 
     def _corrupted(
         self, step: Step, result: Any, read: Changes, hit_by: Corrupt
@@ -157,10 +173,6 @@ class Replay:
             return False
         return agrees(result, self._golden(name))
 
-    def _outputs(self, live: _Live) -> dict[str, Tensor]:
-        names = self._program.output_names.intersection(live.values)
-        return {name: whole_over(name, live(name), self._golden) for name in names}
-
 
 @dataclass(frozen=True)
 class _Later:
@@ -171,14 +183,14 @@ class _Later:
 
 
 class _Live:
-    """The changed values that a later step or the output reads."""
+    """The changed values that a later step reads, and those that are kept."""
 
     def __init__(
-        self, readers: Mapping[str, tuple[Step, ...]], outputs: frozenset[str]
+        self, readers: Mapping[str, tuple[Step, ...]], kept: frozenset[str]
     ) -> None:
         self.values: dict[str, Any] = {}
         self._readers = readers
-        self._outputs = outputs
+        self._kept = kept
         self._queue: list[tuple[int, Step]] = []
         self._queued: set[int] = set()
 
@@ -211,8 +223,8 @@ class _Live:
         return change
 
     def forget(self, step: Step) -> None:
-        """Let go of values that no later step reads; those of the output stay."""
+        """Let go of values that no later step reads, unless they are kept."""
         for name in step.inputs:
             last = self._readers[name][-1].order <= step.order
-            if last and name not in self._outputs:
+            if last and name not in self._kept:
                 self.values.pop(name, None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from stoic.network.memory import is_out_of_memory
 from stoic.network.replay import TimeLimitError
@@ -11,11 +11,14 @@ from stoic.network.subject import Answer
 
 __all__ = ["Way", "first_that_runs"]
 
+T = TypeVar("T")
 # Takes a deadline, a time of ``time.monotonic``, or nothing.
 Way: TypeAlias = Callable[[float | None], Answer]
 
 
-def first_that_runs(ways: Sequence[Way], deadline: float | None) -> Answer:
+def first_that_runs(
+    ways: Sequence[Callable[[float | None], T]], deadline: float | None
+) -> T:
     """Run one way after the other until one does not raise.
 
     Only what raises in every way, the plain one too, is the network's crash. Where time

@@ -127,7 +127,7 @@ class Population:
     def units(self, wanted: Sequence[tuple[int, int]]) -> list[Unit]:
         """Return units by index of the open cell and position in it."""
         found: dict[int, Unit] = {}
-        rows: dict[tuple[Block, int], list[tuple[int, int, int]]] = {}
+        blocks: dict[Block, list[tuple[int, int, int, int]]] = {}
         for number, (index, position) in enumerate(wanted):
             cell = self.open[index]
             block = cell.block
@@ -137,9 +137,9 @@ class Population:
                 found[number] = Unit(fault, position % each)
                 continue
             row, rank = cell.place(position)
-            rows.setdefault((block, row), []).append((number, cell.code, rank))
-        for (block, row), places in rows.items():
-            found |= self._in_row(block, row, places)
+            blocks.setdefault(block, []).append((row, number, cell.code, rank))
+        for block, places in blocks.items():
+            found |= self._in_block(block, places)
         return [found[number] for number in range(len(wanted))]
 
     def proved(self, count: int, seed: int) -> list[tuple[Unit, bool]]:
@@ -166,7 +166,7 @@ class Population:
         rows = list(range(words.rows if words.apart else 1))
         chance.shuffle(rows)
         for row in rows:
-            codes = words.codes(corruption, slice(row, row + 1)).ravel()
+            codes = words.codes(corruption, np.array([row])).ravel()
             there = np.flatnonzero(codes == cell.code)
             if there.size:
                 element = int(chance.choice(there))
@@ -176,15 +176,16 @@ class Population:
                 return unit, cell.code == FAILS
         raise AssertionError("a cell must have the units that were counted in it")
 
-    def _in_row(
-        self, block: Block, row: int, places: Sequence[tuple[int, int, int]]
+    def _in_block(
+        self, block: Block, places: Sequence[tuple[int, int, int, int]]
     ) -> Iterator[tuple[int, Unit]]:
-        """Yield the numbers of wanted units of a row, and the units."""
+        """Yield the numbers of wanted units of a block, and the units."""
         words, corruption = self.fields[block.site.name], block.fault(0).corruption
-        codes = words.codes(corruption, slice(row, row + 1)).ravel()
+        rows = sorted({row for row, *_ in places})
+        codes = dict(zip(rows, words.codes(corruption, np.array(rows)), strict=True))
         each = 1 if words.apart else words.rows
-        for number, code, rank in places:
-            element = int(np.flatnonzero(codes == code)[rank // each])
+        for row, number, code, rank in places:
+            element = int(np.flatnonzero(codes[row] == code)[rank // each])
             at = row if each == 1 else rank % each
             own = at if block.inputs else None
             yield number, Unit(Fault(block.site, element, own, corruption), at)

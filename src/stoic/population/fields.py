@@ -14,7 +14,7 @@ from stoic.faults.models import Corruption
 from stoic.network.sites import Site
 from stoic.population.bins import binned, put
 
-__all__ = ["FAILS", "HOLDS", "OPEN", "Columns", "Field", "Verdicts", "numbers_of"]
+__all__ = ["FAILS", "HOLDS", "OPEN", "Field", "Some", "Verdicts", "numbers_of"]
 
 # What is proved of a change.
 OPEN = -1
@@ -24,7 +24,7 @@ _CODES = 256
 # Columns are picked where that leaves fewer than such a part of them.
 _FEW = 0.7
 
-Columns: TypeAlias = "NDArray[np.int64] | slice"
+Some: TypeAlias = "NDArray[np.int64] | slice"
 
 
 class Verdicts(Protocol):
@@ -35,7 +35,7 @@ class Verdicts(Protocol):
         ...
 
     def __call__(
-        self, old: NDArray[Any], new: NDArray[Any], columns: Columns, rows: slice
+        self, old: NDArray[Any], new: NDArray[Any], columns: Some, rows: Some
     ) -> NDArray[np.int8]:
         """Return the verdicts of some words: 1 fails, 0 holds, -1 is not known.
 
@@ -81,7 +81,7 @@ class Field:
         return float(np.median(some)) if some.size else 1.0
 
     def codes(
-        self, corruption: Corruption, rows: slice = slice(None)
+        self, corruption: Corruption, rows: Some = slice(None)
     ) -> NDArray[np.uint8]:
         """Return the bin of every word under a corruption, or that it is proved.
 
@@ -105,8 +105,8 @@ class Field:
         return counts
 
     def _some(
-        self, corruption: Corruption, rows: slice
-    ) -> tuple[NDArray[np.uint8], Columns]:
+        self, corruption: Corruption, rows: Some
+    ) -> tuple[NDArray[np.uint8], Some]:
         """Return codes of some columns, and which they are; the others surely hold."""
         words = self.words if len(self.words) == 1 else self.words[rows]
         new = changed_words(words, corruption)
@@ -124,7 +124,7 @@ class Field:
         put(codes, np.broadcast_to(new == words, codes.shape), np.uint8(HOLDS))
         return codes, columns
 
-    def _doubtful(self, old: NDArray[Any], new: NDArray[Any]) -> Columns:
+    def _doubtful(self, old: NDArray[Any], new: NDArray[Any]) -> Some:
         """Return the words that may not change so in every row."""
         if len(old) > 1:
             return slice(None)

@@ -16,7 +16,7 @@ from stoic.network.certified import LastLinear, last_linear, thresholds
 from stoic.network.program import Program
 from stoic.network.sites import Site
 from stoic.network.subject import Inputs
-from stoic.population.fields import OPEN, Columns, Verdicts, numbers_of
+from stoic.population.fields import OPEN, Some, Verdicts, numbers_of
 
 __all__ = ["Clearance", "proofs_of"]
 
@@ -71,7 +71,7 @@ class _Proved:
             return np.where(np.isfinite(after), np.abs(after - before), np.inf)
 
     def __call__(
-        self, old: NDArray[Any], new: NDArray[Any], columns: Columns, rows: slice
+        self, old: NDArray[Any], new: NDArray[Any], columns: Some, rows: Some
     ) -> NDArray[np.int8]:
         """Return the verdicts of some words."""
         small = self._moved(old, new) < self.limits[rows][:, columns]
@@ -80,9 +80,7 @@ class _Proved:
             found = np.where(small, found, self._closed(new[0], columns, rows))
         return found
 
-    def _closed(
-        self, new: NDArray[Any], columns: Columns, rows: slice
-    ) -> NDArray[np.int8]:
+    def _closed(self, new: NDArray[Any], columns: Some, rows: Some) -> NDArray[np.int8]:
         assert self.layer is not None
         elements = torch.from_numpy(np.arange(self.site.elements)[columns])
         words = torch.from_numpy(numbers_of(new, self.site.dtype)).to(self.site.dtype)
