@@ -1,0 +1,1 @@
+"""Monitors: knowing in the same inference that it went wrong, and why."""

@@ -1,0 +1,288 @@
+"""Collecting traces: fault-free runs, faults in memory, and corrupted inputs.
+
+Replay makes faulty features cheap: what lies upstream of a fault is golden. Faults of
+one half of the words and those of the other never mix, so that a monitor is tried on
+sites that it has not seen.
+"""
+
+from __future__ import annotations
+
+import random
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stoic.campaign.scores import scores_of
+from stoic.criteria import Criterion, Top1Changed
+from stoic.faults.formats import format_of
+from stoic.faults.models import BitFlip, FaultModel
+from stoic.faults.space import Fault, FaultSpace, fault_space
+from stoic.monitors.bounds import Floats
+from stoic.monitors.corruptions import Corruption, Pixels
+from stoic.monitors.traces import MEMORY, Origin, Traces
+from stoic.monitors.watches import Watch, features_of
+from stoic.network.captured import CapturedBench, CapturedSubject
+from stoic.network.sites import Site
+from stoic.network.subject import Inputs
+
+__all__ = ["Flips", "Recipe", "Spoilt", "Watched", "collected", "words_of_layers"]
+
+
+@dataclass(frozen=True)
+class Spoilt:
+    """A corruption at one strength.
+
+    Args:
+        corruption: What is done.
+        strength: How much of it.
+        share: Of inputs that fail at it, as it was chosen.
+    """
+
+    corruption: Corruption
+    strength: float
+    share: float
+
+
+@dataclass(frozen=True)
+class Flips:
+    """Faults in memory.
+
+    Args:
+        weights: Faults per batch of inputs, each in one weight.
+        activations: Faults per input, each in a value of its own.
+        top: Whether only the three highest bits of the exponent are hit.
+        model: How.
+    """
+
+    weights: int = 2
+    activations: int = 2
+    top: bool = False
+    model: FaultModel = field(default_factory=BitFlip)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is done to each input.
+
+    Args:
+        spoilt: Corruptions of inputs.
+        flips: Faults in memory.
+    """
+
+    spoilt: tuple[Spoilt, ...] = ()
+    flips: tuple[Flips, ...] = (Flips(), Flips(weights=4, activations=4, top=True))
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A network whose inner values are looked at.
+
+    Args:
+        subject: The captured network.
+        watches: What is looked at, and how.
+        criterion: What counts as a failure.
+        scores: From the network's output to one row of scores per input.
+    """
+
+    subject: CapturedSubject
+    watches: tuple[Watch, ...]
+    criterion: Criterion = field(default_factory=Top1Changed)
+    scores: Callable[[Any], Tensor] = scores_of
+
+    @property
+    def _values(self) -> dict[str, str]:
+        """Names in the program, by name of the site."""
+        return {site.name: site.value for site in self.subject.sites}
+
+    def bench(self, inputs: Inputs) -> CapturedBench:
+        """Run a batch without a fault."""
+        return self.subject.bench(inputs)
+
+    @torch.inference_mode()
+    def seen(
+        self, bench: CapturedBench, faults: Sequence[Fault] = ()
+    ) -> tuple[Floats, Tensor]:
+        """Return features and scores of every input of a batch, under faults."""
+        values = self._values
+        names = {values[watch.value] for watch in self.watches}
+        output, found = bench.watched(faults, names)
+        rows = [w.marker(found[values[w.value]], w.channels) for w in self.watches]
+        features = torch.cat(rows, 1).cpu().numpy()
+        return features, self.scores(output)
+
+
+def words_of_layers(watched: Watched) -> tuple[list[Site], list[Site]]:
+    """Return the weights of layers, and the values that layers compute."""
+    sites = watched.subject.sites
+    weights = [s for s in sites if s.kind == "parameter" and len(s.shape) > 1]
+    looked_at = {watch.value for watch in watched.watches}
+    return weights, [site for site in sites if site.name in looked_at]
+
+
+def collected(
+    watched: Watched,
+    inputs: Inputs,
+    recipe: Recipe,
+    *,
+    batch: int,
+    seed: int,
+    half: int,
+    pixels: Pixels | None = None,
+    first: int = 0,
+    tick: Callable[[int], None] | None = None,
+) -> Traces:
+    """Return traces of every input: without a fault, and with what a recipe says.
+
+    Args:
+        watched: The network.
+        inputs: Inputs that are not in any other traces that these are compared with.
+        recipe: What is done to them.
+        batch: Inputs per run.
+        seed: Of faults and noise.
+        half: Which half of all words may be hit: 0 or 1.
+        pixels: Range of the inputs; only needed where a recipe corrupts them.
+        first: Number of the first input.
+        tick: Told how many inputs are done.
+    """
+    parts: list[Traces] = []
+    drawer = _Drawer(watched, seed, half)
+    for start in range(0, inputs.count, batch):
+        own = inputs.rows(start, min(start + batch, inputs.count))
+        runs = _Runs(watched, own, first + start, f"{seed} {start}")
+        parts += runs.clean()
+        parts += runs.corrupted(recipe.spoilt, pixels)
+        for number, flips in enumerate(recipe.flips):
+            parts += runs.flipped(flips, drawer, number)
+        if tick:
+            tick(own.count)
+    return Traces.joined(parts)
+
+
+class _Runs:
+    """All runs of one batch of inputs."""
+
+    def __init__(self, watched: Watched, inputs: Inputs, first: int, seed: str) -> None:
+        self._watched, self._inputs, self._seed = watched, inputs, seed
+        self._image = np.arange(first, first + inputs.count)
+        self._bench = watched.bench(inputs)
+        self._features, self._golden = watched.seen(self._bench)
+
+    def _traces(self, features: Floats, scores: Tensor, **origin: Any) -> Traces:
+        failed = self._watched.criterion.failed(self._golden, scores, None)
+        broken = ~scores.reshape(len(scores), -1).isfinite().all(1)
+        found = Origin.of(
+            self._image, failed.cpu().numpy(), broken.cpu().numpy(), **origin
+        )
+        plain = scores.detach().float().reshape(len(scores), -1).cpu().numpy()
+        names = features_of(self._watched.watches)
+        return Traces(names, features, plain, found)
+
+    def clean(self) -> Iterator[Traces]:
+        """Yield the run without a fault."""
+        yield self._traces(self._features, self._golden)
+
+    def corrupted(
+        self, spoilt: Sequence[Spoilt], pixels: Pixels | None
+    ) -> Iterator[Traces]:
+        """Yield one run per corruption and strength."""
+        for each in spoilt:
+            assert pixels is not None
+            chance = zlib.crc32(f"{self._seed} {each.corruption.name}".encode())
+            leaves = self._inputs.leaves
+            image = next(i for i, leaf in enumerate(leaves) if _is_image(leaf))
+            leaves[image] = pixels.corrupted(
+                leaves[image], each.corruption, each.strength, chance
+            )
+            bench = self._watched.bench(self._inputs.with_leaves(leaves))
+            features, scores = self._watched.seen(bench)
+            yield self._traces(
+                features,
+                scores,
+                kind=each.corruption.name,
+                strength=each.strength,
+                share=each.share,
+            )
+
+    def flipped(self, flips: Flips, drawer: _Drawer, number: int) -> Iterator[Traces]:
+        """Yield runs with a fault in a weight, and with one in values of each input."""
+        count = len(self._image)
+        for run in range(flips.weights):
+            key = f"{self._seed} {number} weight {run}"
+            fault = drawer.weight(flips, key)
+            yield from self._struck([fault], [fault] * count)
+        for run in range(flips.activations):
+            key = f"{self._seed} {number} activation {run}"
+            faults = [
+                replace(drawer.activation(flips, f"{key} {row}"), input=row)
+                for row in range(count)
+            ]
+            yield from self._struck(faults, faults)
+
+    def _struck(self, faults: list[Fault], by_row: list[Fault]) -> Iterator[Traces]:
+        features, scores = self._watched.seen(self._bench, faults)
+        flipped = [fault.corruption.flip for fault in by_row]
+        yield self._traces(
+            features,
+            scores,
+            kind=MEMORY,
+            site=[fault.site.name for fault in by_row],
+            element=[fault.element for fault in by_row],
+            bit=[flip.bit_length() - 1 for flip in flipped],
+            bits=[flip.bit_count() for flip in flipped],
+        )
+
+
+class _Drawer:
+    """Draws faults from one half of all words."""
+
+    def __init__(self, watched: Watched, seed: int, half: int) -> None:
+        self._half, self._seed = half, seed
+        self._weights, self._activations = words_of_layers(watched)
+        self._spaces: dict[Any, FaultSpace] = {}
+
+    def weight(self, flips: Flips, key: str) -> Fault:
+        """Draw a fault in a weight; layers are as likely as they are large."""
+        return self._drawn(self._weights, flips, f"{self._seed} {key}")
+
+    def activation(self, flips: Flips, key: str) -> Fault:
+        """Draw a fault in a value of one input."""
+        return self._drawn(self._activations, flips, f"{self._seed} {key}")
+
+    def _drawn(self, sites: list[Site], flips: Flips, key: str) -> Fault:
+        space = self._space(sites, flips)
+        chance = random.Random(key)
+        while True:
+            fault = space.fault(chance.randrange(space.size))
+            if half_of(fault.site.name, fault.element) == self._half:
+                return fault
+
+    def _space(self, sites: list[Site], flips: Flips) -> FaultSpace:
+        key = (id(sites), flips)
+        if key not in self._spaces:
+            bits = _top_bits(sites[0]) if flips.top else "all"
+            self._spaces[key] = fault_space(
+                sites, inputs=1, model=flips.model, bits=bits, scope="batch"
+            )
+        return self._spaces[key]
+
+
+def half_of(site: str, element: int) -> int:
+    """Return which half of all words one belongs to, by chance but always the same."""
+    return zlib.crc32(f"{site} {element}".encode()) & 1
+
+
+def _top_bits(site: Site) -> str:
+    """Return the three highest bits of a format's exponent."""
+    format = format_of(site.dtype)
+    assert format is not None
+    bits = [bit for bit, role in enumerate(format.roles) if role == "exponent"]
+    return ",".join(map(str, bits[-3:])) if bits else "all"
+
+
+def _is_image(leaf: Any) -> bool:
+    return isinstance(leaf, Tensor) and leaf.dim() == 4

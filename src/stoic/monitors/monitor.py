@@ -1,0 +1,129 @@
+"""A monitor: what is watched in a network, and what is concluded from it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stoic.monitors.alarm import Alarm
+from stoic.monitors.bounds import Floats
+from stoic.monitors.rules import Rules
+from stoic.monitors.watches import Watch, features_of
+from stoic.records.files import write_whole
+
+__all__ = ["FORMAT", "NONFINITE", "Monitor", "Verdicts"]
+
+FORMAT = 1
+# The class of an inference with a feature that is no number, before any rule is asked.
+NONFINITE = "non-finite"
+
+
+@dataclass(frozen=True, eq=False)
+class Verdicts:
+    """What a monitor says of inferences. One entry per row.
+
+    Args:
+        label: Index of the class in `Monitor.classes`.
+        score: How sure it is that something is wrong, from 0 to 1.
+        rule: Number of the leaf that decided; -1 where features are not finite.
+        unlike: Whether the calibrated alarm was raised.
+    """
+
+    label: NDArray[np.int64]
+    score: Floats
+    rule: NDArray[np.int64]
+    unlike: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Monitor:
+    """A fitted monitor.
+
+    Args:
+        fingerprint: Of the network that it belongs to.
+        watches: What is looked at; their features are those of the rules, in order.
+        rules: What is concluded.
+        alarm: For conditions that no rule knows; over the same features.
+        about: How it was fitted, for people.
+    """
+
+    fingerprint: str
+    watches: tuple[Watch, ...]
+    rules: Rules
+    alarm: Alarm
+    about: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if features_of(self.watches) != self.rules.features:
+            raise ValueError(
+                "rules must be about the features that are watched, got rules about "
+                f"{len(self.rules.features)} and watches for "
+                f"{len(features_of(self.watches))}; use Rules.on"
+            )
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What a verdict may be: those of the rules, and non-finite."""
+        return (*self.rules.classes, NONFINITE)
+
+    def verdicts(self, features: Floats) -> Verdicts:
+        """Return what it says of features, of shape ``(rows, features)``."""
+        finite = np.isfinite(features).all(1)
+        leaf = self.rules.leaf_of(features)
+        label = np.where(finite, self.rules.labels[leaf], len(self.rules.classes))
+        score = np.where(finite, self.rules.scores[leaf], np.float32(1))
+        rule = np.where(finite, leaf, -1)
+        return Verdicts(label, score, rule, self.alarm.raised(features))
+
+    def save(self, path: Path) -> None:
+        """Write it as a small JSON file that a person can read."""
+        record = {
+            "stoic monitor": FORMAT,
+            "network": self.fingerprint,
+            "about": self.about,
+            "watches": [watch.as_record() for watch in self.watches],
+            "rules": self.rules.as_record(),
+            "alarm": self.alarm.as_record(self.rules.features),
+        }
+        write_whole(path, json.dumps(record, indent=1, allow_nan=False) + "\n")
+
+    @classmethod
+    def load(cls, path: Path, fingerprint: str | None = None) -> Monitor:
+        """Return a monitor that was saved.
+
+        Args:
+            path: Of the file.
+            fingerprint: Of the network that it is for; not checked by default.
+
+        Raises:
+            ValueError: It is no such file, of another format, or of another network.
+        """
+        try:
+            record = json.loads(path.read_text())
+            version = record["stoic monitor"]
+        except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError):
+            raise ValueError(
+                f"{path} must be a monitor that Stoic has saved, got something else; "
+                "fit one with 'stoic monitor fit'"
+            ) from None
+        if version != FORMAT:
+            raise ValueError(
+                f"format of {path} must be {FORMAT}, got {version}; fit it again"
+            )
+        if fingerprint not in (None, record["network"]):
+            raise ValueError(
+                f"{path} must be a monitor of this network, got one of another "
+                f"({record['network'][:12]}, not {str(fingerprint)[:12]}); fit it again"
+            )
+        return cls(
+            record["network"],
+            tuple(map(Watch.of_record, record["watches"])),
+            Rules.of_record(record["rules"]),
+            Alarm.of_record(record["alarm"]),
+            record["about"],
+        )

@@ -1,0 +1,70 @@
+"""Strengths of corruptions, so that a chosen share of all inputs fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from stoic.monitors.collecting import Spoilt, Watched
+from stoic.monitors.corruptions import Corruption, Pixels
+from stoic.network.subject import Inputs
+
+__all__ = ["SHARES", "strengths"]
+
+SHARES = (0.1, 0.5, 0.9)
+_STEPS = 14
+
+
+def strengths(
+    watched: Watched,
+    inputs: Inputs,
+    corruptions: Sequence[Corruption],
+    pixels: Pixels,
+    *,
+    seed: int = 0,
+    shares: Sequence[float] = SHARES,
+) -> tuple[Spoilt, ...]:
+    """Return corruptions at the strengths at which such shares of inputs fail.
+
+    Found by halving on these inputs, which should serve for nothing else. Where even
+    the largest strength fails fewer, it is that one, once.
+
+    Args:
+        watched: The network.
+        inputs: To find out by.
+        corruptions: Kinds.
+        pixels: Range of the inputs.
+        seed: Of noise.
+        shares: Of inputs to fail.
+    """
+    found: dict[tuple[str, float], Spoilt] = {}
+    bench = watched.bench(inputs)
+    _, golden = watched.seen(bench)
+    image = next(i for i, leaf in enumerate(inputs.leaves) if leaf.dim() == 4)
+
+    def failing(corruption: Corruption, strength: float) -> float:
+        leaves = inputs.leaves
+        leaves[image] = pixels.corrupted(leaves[image], corruption, strength, seed)
+        _, scores = watched.seen(watched.bench(inputs.with_leaves(leaves)))
+        return float(watched.criterion.failed(golden, scores, None).double().mean())
+
+    for corruption in corruptions:
+        for share in shares:
+            strength = _halved(partial(failing, corruption), share, corruption)
+            found.setdefault(
+                (corruption.name, strength), Spoilt(corruption, strength, share)
+            )
+    return tuple(found.values())
+
+
+def _halved(
+    failing: Callable[[float], float], share: float, corruption: Corruption
+) -> float:
+    """Return the strength at which a share of inputs fails, to within a part of it."""
+    low, high = 0.0, corruption.most
+    if failing(high) < share:
+        return high
+    for _ in range(_STEPS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if failing(middle) >= share else (middle, high)
+    return high
