@@ -34,7 +34,7 @@ def _seeds() -> None:
 def _narrow_steps(
     monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    """Try narrow steps however small a network is, unless a test is about short ones."""
+    """Try narrow steps, however small a network is, but in tests of short ones."""
     if "short_steps" not in request.fixturenames:
         monkeypatch.setattr("stoic.network.short._LOOKING_S", 0.0)
 

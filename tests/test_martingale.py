@@ -612,6 +612,23 @@ def test_a_pilot_alone_counts_each_trial_the_same() -> None:
     assert interval(told, told, 0.95, guaranteed=True)[1:] == (0.001, 0.997)
 
 
+def test_trials_beyond_the_plan_narrow_the_interval_and_leave_the_value() -> None:
+    rng = np.random.default_rng(1)
+    share = (rng.random(120) < 0.3).astype(float)
+    batch, weight = np.repeat([0, 1, 2], 40), np.repeat([0.4, 0.6, 0.5], 40) / 40
+    steps = made_steps(120, batch=batch, weight=weight, stake=np.full(120, 0.5))
+    share[80:] = 0.0
+    planned = Told(steps.first(80), share[:80], Known(10**9))
+    more = Told(steps, share, Known(10**9))
+
+    for guaranteed in (False, True):
+        before = interval(planned, planned, 0.95, guaranteed=guaranteed)
+        after = interval(more, more, 0.95, guaranteed=guaranteed)
+        assert after[0] == pytest.approx(before[0], rel=1e-6)
+        assert after[2] - after[1] < before[2] - before[1]
+        assert after[1] <= after[0] <= after[2]
+
+
 def test_approximate_limits_are_those_of_the_variance_within_batches() -> None:
     rng = np.random.default_rng(0)
     share = (rng.random(90) < 0.3).astype(float)

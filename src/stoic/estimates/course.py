@@ -65,14 +65,12 @@ class Course:
     def _is_met(self) -> bool:
         if not self._low or not self.known.size:
             return False
-        guaranteed = self.plan.guaranteed
         if not self.steps.weight.any():
             return False
-        found = self.estimate(guaranteed=guaranteed)
+        found = self.estimate(guaranteed=self.plan.guaranteed)
         self._reached = (found.high - found.low) / 2
-        met = self.plan.met(found.value, found.low, found.high)
-        # Stopping where an approximate interval happens to be narrow would bias it.
-        return met and (guaranteed or self._last)
+        # Stopping where an interval happens to be narrow would bias the value.
+        return self._last and self.plan.met(found.value, found.low, found.high)
 
     @property
     def trials(self) -> int:

@@ -66,6 +66,17 @@ class Told:
         return np.asarray(weight / weight.sum())
 
     @property
+    def planned(self) -> Floats:
+        """The same without trials that were added as the plan's end was not enough.
+
+        Whether there are any depends on what the others said.
+        """
+        weight = self.steps.weight
+        within = np.cumsum(weight) <= 1 + 1e-9
+        weight = np.where(within, weight, 0.0) if weight.any() else self.weight
+        return np.asarray(weight / weight.sum())
+
+    @property
     def certain(self) -> tuple[float, float]:
         """Limits that chance has no part in: all that is left holds, or it fails."""
         tried = len(self.share) if self.inside is None else int(self.inside.sum())
@@ -75,12 +86,13 @@ class Told:
 
 
 def martingale_mean(told: Told) -> float:
-    """Return the mean over the population, from trials by their weights.
+    """Return the mean over the population, from the trials that were planned.
 
     Each trial says ``found + rest``, which is fair whatever came before; weights were
-    fixed before each batch. So the estimate is fair, too, under any adaptive plan.
+    fixed before each batch, up to 1 in all. So the estimate is fair under any plan that
+    goes on to that end. Trials beyond it narrow the interval only.
     """
-    return float(told.weight @ (told.found + told.rest))
+    return float(told.planned @ (told.found + told.rest))
 
 
 def approximate_limits(told: Told, confidence: float) -> tuple[float, float]:
@@ -103,8 +115,8 @@ def approximate_limits(told: Told, confidence: float) -> tuple[float, float]:
     variance = parts.sum() + rare.sum()
     free = parts.sum() ** 2 / max(float((parts**2).sum()), 1e-300)
     half = student(confidence, max(free, 1.0)) * math.sqrt(variance)
-    value = martingale_mean(told)
-    return value - half, value + half
+    center = float(weight @ said)
+    return center - half, center + half
 
 
 def guaranteed_limit(told: Told, side: Side, level: float) -> float:
@@ -131,7 +143,7 @@ def guaranteed_limit(told: Told, side: Side, level: float) -> float:
         return bool(np.cumsum(gains)[ends].max() >= needed)
 
     low, high = told.certain
-    center = min(max(martingale_mean(told), low), high)
+    center = min(max(float(told.weight @ (found + rest)), low), high)
     outer = high if side == UPPER else low
     if not rejected(outer):
         return outer

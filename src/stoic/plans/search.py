@@ -29,8 +29,6 @@ _NEXT = 0.4
 _SMALLEST = 64
 # The last batch is not to be smaller than such a part of all trials.
 _ENOUGH = 0.1
-# More than are expected to be needed: going on after the last batch costs fairness.
-_RESERVE = 1.15
 _TRUST = 1.3
 # Failures, hints among them, below which a stratum counts as one without any.
 _QUIET = 0.05
@@ -187,7 +185,7 @@ class Search:
             seen = done * (reached / goal.half_width) ** 2
             trials = max(trials, min(seen, _TRUST * trials))
         least = max(_SMALLEST, int(_ENOUGH * trials))
-        left = max(int(_RESERVE * trials) - done, least)
+        left = max(int(trials) - done, least)
         if left <= 2 * least:
             return 1 - self._spent, left, True
         size = int(_NEXT * left)
