@@ -18,7 +18,9 @@ LAYERS = {
         ("network", "faults", "criteria", "campaign", "population", "words"), ENGINE
     ),
     **dict.fromkeys(("hardware", "sensitivity", "monitors", "causes", "harden"), VIEWS),
-    **dict.fromkeys(("report", "cases", "settings", "study", "cli"), SURFACE),
+    **dict.fromkeys(
+        ("report", "cases", "settings", "study", "monitoring", "cli"), SURFACE
+    ),
     # The front door re-exports what lies below; nothing below goes through it.
     **dict.fromkeys(("__init__", "__main__"), FRONT),
 }

@@ -13,6 +13,17 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from stoic.cli import parse
+from stoic.cli.ending import (
+    BROKEN,
+    DONE,
+    NOT_SHOWN,
+    STOPPED,
+    TOO_HIGH,
+    WRONG_USE,
+    one_line,
+    stop,
+)
+from stoic.cli.monitor import monitor
 from stoic.cli.options import (
     About,
     AboutOption,
@@ -75,7 +86,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-DONE, TOO_HIGH, WRONG_USE, NOT_SHOWN, BROKEN, STOPPED = 0, 1, 2, 3, 4, 130
+app.add_typer(monitor)
 
 
 def _print_version(wanted: bool) -> None:
@@ -162,7 +173,7 @@ def report(
     """Print the tables of a run and write its report again."""
     from stoic.estimates.measured import open_measured
 
-    with _one_line():
+    with one_line():
         measured = open_measured(run, about=about.value, with_nonfinite=with_nonfinite)
         print_measured(measured, parse.split(table), as_json=as_json)
         chat(f"report: {_report(measured, out)}")
@@ -199,7 +210,7 @@ def sites(
     from stoic.cases import load
     from stoic.study import ready
 
-    with _one_line():
+    with one_line():
         loaded = load(case)
         subject = ready(loaded.network, loaded.inputs)
     if left_out:
@@ -239,20 +250,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 @contextmanager
-def _one_line() -> Iterator[None]:
-    """Say what a user did wrong in one line, without a traceback."""
-    try:
-        yield
-    except (ValueError, OSError) as error:
-        _stop(error, WRONG_USE)
-
-
-def _stop(error: Exception, code: int) -> NoReturn:
-    chat(f"stoic: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
-    raise typer.Exit(code)
-
-
-@contextmanager
 def _stopping(out: Path | None) -> Iterator[None]:
     """Say what is left of a campaign that a user stops."""
     try:
@@ -283,7 +280,7 @@ def _pvf(words: Mapping[str, Any]) -> NoReturn:
     from stoic.cases import load
 
     about, limit = words["about"].value, words["fail_above"]
-    with _one_line():
+    with one_line():
         parse.check_share("fail-above", limit)
         _use(words["threads"])
         loaded = _on(load(words["case"], words["inputs"]), words["device"])
@@ -306,7 +303,7 @@ def _finish(
     measured: Measured, limit: float | None, tables: list[str], *, as_json: bool
 ) -> NoReturn:
     """Print the answers, write the report, and exit with what the limit says."""
-    with _one_line():
+    with one_line():
         print_measured(measured, tables, as_json=as_json)
         chat(f"report: {_report(measured)}")
     raise typer.Exit(_verdict(measured, limit))
@@ -331,7 +328,7 @@ def _measure(case: Case, **given: Any) -> Measured:
             **given,
         )
     except (VerifyError, EngineError) as error:
-        _stop(error, BROKEN)
+        stop(error, BROKEN)
 
 
 def _report(measured: Measured, out: Path | None = None) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 
 from stoic.monitors.collecting import Spoilt, Watched
 from stoic.monitors.corruptions import Corruption, Pixels
@@ -12,7 +12,7 @@ from stoic.network.subject import Inputs
 __all__ = ["SHARES", "strengths"]
 
 SHARES = (0.1, 0.5, 0.9)
-_STEPS = 14
+_STEPS = 10
 
 
 def strengths(
@@ -42,6 +42,7 @@ def strengths(
     _, golden = watched.seen(bench)
     image = next(i for i, leaf in enumerate(inputs.leaves) if leaf.dim() == 4)
 
+    @cache
     def failing(corruption: Corruption, strength: float) -> float:
         leaves = inputs.leaves
         leaves[image] = pixels.corrupted(leaves[image], corruption, strength, seed)

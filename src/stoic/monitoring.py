@@ -1,0 +1,309 @@
+"""Monitors from a network and its inputs: fitted here, and tried on other inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from stoic.campaign.checks import check_inputs, check_network, check_runs
+from stoic.campaign.fingerprint import network_fingerprint
+from stoic.campaign.untouched import untouched
+from stoic.criteria import Criterion, Top1Changed
+from stoic.monitors.collecting import Recipe, Spoilt, Watched, collected
+from stoic.monitors.corruptions import CORRUPTIONS, UNSEEN, Pixels, pixels_of
+from stoic.monitors.fitting import fit_monitor, lesson_of
+from stoic.monitors.markers import ChannelQuantiles, Marker
+from stoic.monitors.monitor import Monitor
+from stoic.monitors.reduction import Choice, by_steps, pruning
+from stoic.monitors.strengths import strengths
+from stoic.monitors.traces import Traces
+from stoic.monitors.watches import Watch, as_watches, every_layer
+from stoic.network.captured import CapturedSubject
+from stoic.network.prepare import prepare
+from stoic.network.subject import Inputs
+from stoic.study import as_inputs
+
+__all__ = ["Fitted", "MonitorSettings", "fit", "seen_by"]
+
+
+@dataclass(frozen=True)
+class MonitorSettings:
+    """How a monitor is fitted.
+
+    Args:
+        values: To watch, by name; every layer by default.
+        marker: What is computed of each.
+        features: How many to keep at most; 0 for all.
+        corruptions: Whether inputs are corrupted; only images can be.
+        alpha: Of the pruning of the tree; by default the most that costs little.
+        rate: Of false alarms of the calibrated alarm.
+        batch: Inputs per run.
+        seed: Of all randomness.
+        criterion: What counts as a failure.
+    """
+
+    values: tuple[str, ...] = ()
+    marker: Marker = ChannelQuantiles()
+    features: int = 4
+    corruptions: bool = True
+    alpha: float | None = None
+    rate: float = 0.01
+    batch: int = 50
+    seed: int = 0
+    criterion: Criterion = Top1Changed()
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A monitor, and how it came to be.
+
+    Args:
+        monitor: With the chosen features.
+        choice: What was tried.
+        lesson: Traces that it was learnt from.
+    """
+
+    monitor: Monitor
+    choice: Choice | None
+    lesson: Traces
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """Which inputs serve for what; no input serves twice."""
+
+    strengths: range
+    learning: range
+    choosing: range
+    calibration: range
+
+    @classmethod
+    def of(cls, count: int) -> _Parts:
+        """Divide inputs: a twentieth, a half, a fifth, and the rest."""
+        ends = [0, max(count // 20, 1), 11 * count // 20, 3 * count // 4, count]
+        return cls(*(range(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)))
+
+
+def fit(
+    network: nn.Module,
+    inputs: Any,
+    settings: MonitorSettings | None = None,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    notice: Callable[[str], None] | None = None,
+    **changes: Any,
+) -> Fitted:
+    """Fit a monitor to a network.
+
+    Args:
+        network: In evaluation mode; left bit for bit as it was.
+        inputs: Fault-free ones, a few thousand; as `stoic.pvf` takes them.
+        settings: How.
+        progress: Told how many inputs are done, of how many.
+        notice: Told what a user should know.
+        **changes: Fields of the settings.
+
+    Raises:
+        ValueError: The network cannot be watched, or there is too little to learn from;
+            one line says what to do.
+    """
+    chosen = replace(settings or MonitorSettings(), **changes)
+    given = as_inputs(inputs)
+    say = notice or (lambda line: None)
+    with untouched(network):
+        watched = _watched(network, given, chosen)
+        say(f"watching {len(watched.watches)} values")
+        parts = _Parts.of(given.count)
+        pixels = _pixels(given) if chosen.corruptions else None
+        spoilt = _spoilt(watched, given, parts.strengths, pixels, chosen)
+        for each in spoilt:
+            say(f"{each.corruption.name} {each.strength:.3g}: {each.share:.0%} fail")
+        seen = [s for s in spoilt if s.corruption not in UNSEEN]
+        recipe = Recipe(tuple(seen))
+        ticker = _Ticker(progress, len(parts.learning) + len(parts.choosing))
+        learning, choosing = (
+            _traces(watched, given, part, recipe, chosen, pixels, ticker)
+            for part in (parts.learning, parts.choosing)
+        )
+        calm = Recipe((), ())
+        calibration = _traces(
+            watched, given, parts.calibration, calm, chosen, pixels, ticker
+        )
+    say("choosing features and rules")
+    lesson, choice = lesson_of(learning), None
+    if chosen.features:
+        choice = by_steps(lesson, choosing, most=chosen.features)
+        lesson = lesson.on(choice.best.features)
+    kept = choosing.columns(lesson.traces.features)
+    alpha = pruning(lesson, kept) if chosen.alpha is None else chosen.alpha
+    monitor = fit_monitor(
+        lesson,
+        calibration,
+        watched.watches,
+        network_fingerprint(network),
+        alpha=alpha,
+        rate=chosen.rate,
+        seed=chosen.seed,
+        about=_about(type(network).__name__, given.count, spoilt, chosen, alpha),
+    )
+    return Fitted(monitor, choice, learning)
+
+
+def seen_by(
+    monitor: Monitor,
+    network: nn.Module,
+    inputs: Any,
+    *,
+    first: int = 0,
+    settings: MonitorSettings | None = None,
+    watches: Sequence[Watch] = (),
+    progress: Callable[[int, int], None] | None = None,
+) -> Traces:
+    """Return traces to try a monitor on: other inputs, other sites, kinds unseen.
+
+    Args:
+        monitor: That was fitted to the network.
+        network: In evaluation mode; left bit for bit as it was.
+        inputs: None of those that it was fitted with.
+        first: Number of the first, to tell them from others.
+        settings: As it was fitted with.
+        watches: Others than the monitor's own.
+        progress: Told how many inputs are done, of how many.
+
+    Raises:
+        ValueError: The monitor is one of another network.
+    """
+    chosen = settings or MonitorSettings()
+    given = as_inputs(inputs)
+    with untouched(network):
+        own = network_fingerprint(network)
+        if monitor.fingerprint != own:
+            raise ValueError(
+                "the monitor must be one of this network, got one of another "
+                f"({monitor.fingerprint[:12]}, not {own[:12]}); fit it again"
+            )
+        watched = _watched(network, given, chosen)
+        watched = replace(watched, watches=tuple(watches) or monitor.watches)
+        spoilt = spoilt_of(monitor.about)
+        pixels = _pixels(given) if spoilt else None
+        ticker = _Ticker(progress, given.count)
+        return collected(
+            watched,
+            given,
+            Recipe(spoilt),
+            batch=chosen.batch,
+            seed=chosen.seed + 1,
+            half=1,
+            pixels=pixels,
+            first=first,
+            tick=ticker.tick,
+        )
+
+
+def _watched(network: nn.Module, inputs: Inputs, chosen: MonitorSettings) -> Watched:
+    check_network(network)
+    check_inputs(inputs, None)
+    some = inputs.rows(0, min(inputs.count, chosen.batch))
+    check_runs(network, some)
+    subject = prepare(network, some)
+    if not isinstance(subject, CapturedSubject):
+        raise ValueError(
+            f"a network to be watched must be captured, got {subject.reason}; "
+            "see 'torch.export' for what it asks of a network"
+        )
+    if chosen.values:
+        watches = as_watches(subject, chosen.values, chosen.marker)
+    else:
+        watches = every_layer(subject, chosen.marker)
+    return Watched(subject, watches, chosen.criterion)
+
+
+def _pixels(inputs: Inputs) -> Pixels | None:
+    """Return the range of the images among the inputs, if there are any."""
+    images = [leaf for leaf in inputs.leaves if isinstance(leaf, Tensor)]
+    images = [leaf for leaf in images if leaf.dim() == 4]
+    return pixels_of(images[0]) if images else None
+
+
+def _spoilt(
+    watched: Watched,
+    inputs: Inputs,
+    part: range,
+    pixels: Pixels | None,
+    chosen: MonitorSettings,
+) -> tuple[Spoilt, ...]:
+    if pixels is None:
+        return ()
+    some = inputs.rows(part.start, part.stop)
+    kinds = (*CORRUPTIONS, *UNSEEN)
+    return strengths(watched, some, kinds, pixels, seed=chosen.seed)
+
+
+def _traces(
+    watched: Watched,
+    inputs: Inputs,
+    part: range,
+    recipe: Recipe,
+    chosen: MonitorSettings,
+    pixels: Pixels | None,
+    ticker: _Ticker,
+) -> Traces:
+    return collected(
+        watched,
+        inputs.rows(part.start, part.stop),
+        recipe,
+        batch=chosen.batch,
+        seed=chosen.seed,
+        half=0,
+        pixels=pixels,
+        first=part.start,
+        tick=ticker.tick if recipe.flips else None,
+    )
+
+
+def _about(
+    network: str,
+    inputs: int,
+    spoilt: Sequence[Spoilt],
+    chosen: MonitorSettings,
+    alpha: float,
+) -> dict[str, Any]:
+    import torch
+
+    from stoic import __version__
+
+    return {
+        "network": network,
+        "inputs": inputs,
+        "corruptions": [
+            [each.corruption.name, each.strength, each.share] for each in spoilt
+        ],
+        "alpha": alpha,
+        "seed": chosen.seed,
+        "criterion": chosen.criterion.as_record(),
+        "versions": {"stoic": __version__, "torch": torch.__version__},
+    }
+
+
+def spoilt_of(about: dict[str, Any]) -> tuple[Spoilt, ...]:
+    """Return the corruptions that a monitor was fitted and is to be tried with."""
+    kinds = {kind.name: kind for kind in (*CORRUPTIONS, *UNSEEN)}
+    return tuple(
+        Spoilt(kinds[name], strength, share)
+        for name, strength, share in about.get("corruptions", [])
+    )
+
+
+class _Ticker:
+    """Progress in inputs."""
+
+    def __init__(self, progress: Callable[[int, int], None] | None, total: int) -> None:
+        self._progress, self._total, self._done = progress, total, 0
+
+    def tick(self, inputs: int) -> None:
+        self._done += inputs
+        if self._progress:
+            self._progress(self._done, self._total)

@@ -1,0 +1,123 @@
+"""Fitting a monitor to traces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stoic.monitors.alarm import calibrated
+from stoic.monitors.bounds import Bounds, bounds_of
+from stoic.monitors.labels import classes_of, examples, labels_of
+from stoic.monitors.monitor import Monitor
+from stoic.monitors.rules import Rules, fitted
+from stoic.monitors.traces import NOTHING, Traces
+from stoic.monitors.watches import Watch, reduced
+
+__all__ = ["Lesson", "fit_monitor", "lesson_of"]
+
+# Failed rows of each class below which nothing can be learnt.
+_FEWEST = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """Traces to learn from, with bounds and labels.
+
+    Args:
+        traces: Rows whose features and outputs are finite.
+        classes: What may be wrong; the first is nothing.
+        labels: Of each row.
+        bounds: From fault-free rows.
+    """
+
+    traces: Traces
+    classes: tuple[str, ...]
+    labels: NDArray[np.int64]
+    bounds: Bounds
+
+    def on(self, features: Sequence[str]) -> Lesson:
+        """Return the same with some of the features only."""
+        index = [self.traces.features.index(name) for name in features]
+        bounds = replace(
+            self.bounds, low=self.bounds.low[index], high=self.bounds.high[index]
+        )
+        return replace(self, traces=self.traces.columns(features), bounds=bounds)
+
+    def rules(self, *, alpha: float, depth: int | None = None, seed: int = 0) -> Rules:
+        """Return rules learnt from all rows, as `rules.fitted` does."""
+        return fitted(
+            self.bounds.normalised(self.traces.values),
+            self.labels,
+            self.classes,
+            self.traces.features,
+            self.bounds,
+            alpha=alpha,
+            depth=depth,
+            seed=seed,
+        )
+
+
+def lesson_of(traces: Traces, classes: Sequence[str] | None = None) -> Lesson:
+    """Return what can be learnt from traces.
+
+    Args:
+        traces: Fault-free ones among them.
+        classes: What may be wrong; by default what is there.
+
+    Raises:
+        ValueError: Too few rows of a class have failed, or none is fault-free.
+    """
+    chosen = tuple(classes or classes_of(traces))
+    bounds = bounds_of([traces.values[traces.origin.kind == NOTHING]])
+    kept = examples(traces)
+    labels = labels_of(kept, chosen)
+    counts = np.bincount(labels, minlength=len(chosen))
+    for name, count in zip(chosen, counts.tolist(), strict=True):
+        if count < _FEWEST:
+            raise ValueError(
+                f"class {name} must have at least {_FEWEST} failed rows to learn from, "
+                f"got {count} of {len(traces)} rows; use more inputs, or more faults "
+                "per input"
+            )
+    return Lesson(kept, chosen, labels, bounds)
+
+
+def fit_monitor(
+    lesson: Lesson,
+    calibration: Traces,
+    watches: Sequence[Watch],
+    fingerprint: str,
+    *,
+    alpha: float = 1e-5,
+    rate: float = 0.01,
+    seed: int = 0,
+    about: dict[str, Any] | None = None,
+) -> Monitor:
+    """Learn rules, and calibrate an alarm for what they do not know.
+
+    Args:
+        lesson: To learn from; its features are those of the monitor.
+        calibration: Traces of other inputs; their fault-free rows are used.
+        watches: What the traces were made with.
+        fingerprint: Of the network.
+        alpha: Of the pruning.
+        rate: Of false alarms on fault-free inputs.
+        seed: Of ties between forks.
+        about: What people should know of it.
+
+    Raises:
+        ValueError: There is too little to learn from or to calibrate with.
+    """
+    # In the order in which they are watched.
+    names = [n for w in watches for n in w.features if n in lesson.traces.features]
+    chosen = lesson.on(names)
+    rules = chosen.rules(alpha=alpha, seed=seed)
+    clean = calibration.columns(names)
+    clean = clean.rows(clean.origin.kind == NOTHING)
+    alarm = calibrated(clean.values, chosen.bounds, rate)
+    kept = reduced(watches, names)
+    return Monitor(fingerprint, kept, rules, alarm, dict(about or {}))

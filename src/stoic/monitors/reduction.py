@@ -1,0 +1,231 @@
+"""Reduction: the fewest features that do nearly as well as all of them.
+
+References:
+    Geissler, Qutub, Paulitsch and Pattabiraman, 2023, section 3: features in the order
+    of their importance, until precision and recall are within 95 % of the full tree's.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stoic.monitors.fitting import Lesson
+from stoic.monitors.labels import examples, labels_of, macro
+from stoic.monitors.traces import Traces
+
+__all__ = [
+    "Choice",
+    "Trial",
+    "by_importance",
+    "by_pairs",
+    "by_steps",
+    "importances",
+    "pruning",
+]
+
+_WITHIN = 0.95
+_STEPS = 20
+_ALPHAS = (1e-5, 3e-5, 1e-4, 2e-4, 4e-4, 7e-4, 1e-3, 2e-3, 4e-3)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How well some features do.
+
+    Args:
+        features: Their names.
+        precision: Mean over the fault classes.
+        recall: Likewise.
+    """
+
+    features: tuple[str, ...]
+    precision: float
+    recall: float
+
+    def within(self, of: Trial, part: float = _WITHIN) -> bool:
+        """Say whether it does nearly as well as another in both."""
+        return self.precision >= part * of.precision and self.recall >= part * of.recall
+
+    @property
+    def worth(self) -> float:
+        """The harmonic mean of precision and recall."""
+        both = self.precision + self.recall
+        return 2 * self.precision * self.recall / both if both else 0.0
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Features that were chosen, and all that was tried on the way.
+
+    Args:
+        best: The chosen ones; all features where fewer never did.
+        full: All features.
+        tried: In the order tried.
+    """
+
+    best: Trial
+    full: Trial
+    tried: tuple[Trial, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Bench:
+    """Tries features: learns on a lesson, judges by other traces."""
+
+    lesson: Lesson
+    judged: Traces
+    wanted: NDArray[np.int64]
+    alpha: float
+
+    @classmethod
+    def of(cls, lesson: Lesson, traces: Traces, alpha: float) -> _Bench:
+        judged = examples(traces)
+        return cls(lesson, judged, labels_of(judged, lesson.classes), alpha)
+
+    def __call__(self, features: Sequence[str]) -> Trial:
+        rules = self.lesson.on(features).rules(alpha=self.alpha)
+        leaf = rules.leaf_of(self.judged.columns(features).values)
+        classes = len(self.lesson.classes)
+        return Trial(tuple(features), *macro(self.wanted, rules.labels[leaf], classes))
+
+
+def importances(lesson: Lesson) -> NDArray[np.float64]:
+    """Return how much impurity each feature takes away in the full tree, in all 1."""
+    from sklearn.tree import DecisionTreeClassifier
+
+    counts = np.bincount(lesson.labels)
+    weights = dict(enumerate((counts.min() / counts).tolist()))
+    tree = DecisionTreeClassifier(class_weight=weights, random_state=0)
+    tree.fit(lesson.bounds.normalised(lesson.traces.values), lesson.labels)
+    return np.asarray(tree.feature_importances_)
+
+
+def by_importance(
+    lesson: Lesson,
+    traces: Traces,
+    *,
+    alpha: float = 1e-5,
+    tick: Callable[[Trial], None] | None = None,
+) -> Choice:
+    """Take features in the order of importance until they do nearly as well as all.
+
+    Args:
+        lesson: To learn from.
+        traces: Of other inputs and faults, to judge by.
+        alpha: Of the pruning.
+        tick: Told of each trial.
+    """
+    order = np.argsort(-importances(lesson), kind="stable")
+    names = [lesson.traces.features[number] for number in order]
+    return _until(lesson, traces, alpha, tick, (names[:n] for n in _counts(len(names))))
+
+
+def by_pairs(
+    lesson: Lesson,
+    traces: Traces,
+    *,
+    most: int = 24,
+    alpha: float = 1e-5,
+    tick: Callable[[Trial], None] | None = None,
+) -> Choice:
+    """Try every pair of the most important features, and choose the best.
+
+    Args:
+        lesson: To learn from.
+        traces: Of other inputs and faults, to judge by.
+        most: How many features.
+        alpha: Of the pruning.
+        tick: Told of each trial.
+    """
+    order = np.argsort(-importances(lesson), kind="stable")[:most]
+    names = [lesson.traces.features[number] for number in order]
+    bench = _Bench.of(lesson, traces, alpha)
+    full = bench(lesson.traces.features)
+    tried = list(_told(bench, itertools.combinations(names, 2), tick))
+    return Choice(max(tried, key=lambda trial: trial.worth), full, tuple(tried))
+
+
+def by_steps(
+    lesson: Lesson,
+    traces: Traces,
+    *,
+    most: int = 4,
+    among: int = 24,
+    alpha: float = 1e-5,
+    tick: Callable[[Trial], None] | None = None,
+) -> Choice:
+    """Add the feature that helps most, again and again, until they do nearly as well.
+
+    Args:
+        lesson: To learn from.
+        traces: Of other inputs and faults, to judge by.
+        most: How many features to choose at most.
+        among: How many of the most important ones to choose from.
+        alpha: Of the pruning.
+        tick: Told of each trial.
+    """
+    order = np.argsort(-importances(lesson), kind="stable")[:among]
+    names = [lesson.traces.features[number] for number in order]
+    bench = _Bench.of(lesson, traces, alpha)
+    full, tried = bench(lesson.traces.features), []
+    best = Trial((), 0.0, 0.0)
+    while len(best.features) < most and not best.within(full):
+        more = [(*best.features, n) for n in names if n not in best.features]
+        found = list(_told(bench, more, tick))
+        tried += found
+        best = max(found, key=lambda trial: trial.worth)
+    return Choice(best, full, tuple(tried))
+
+
+def pruning(lesson: Lesson, traces: Traces, *, part: float = 0.99) -> float:
+    """Return the strongest pruning that does nearly as well as the best one.
+
+    Args:
+        lesson: To learn from, with the features that were chosen.
+        traces: Of other inputs and faults, to judge by.
+        part: Of the best one's worth that is enough.
+    """
+    features = lesson.traces.features
+    worth = {a: _Bench.of(lesson, traces, a)(features).worth for a in _ALPHAS}
+    best = max(worth.values())
+    return max(alpha for alpha, found in worth.items() if found >= part * best)
+
+
+def _until(
+    lesson: Lesson,
+    traces: Traces,
+    alpha: float,
+    tick: Callable[[Trial], None] | None,
+    sets: Iterator[Sequence[str]],
+) -> Choice:
+    bench = _Bench.of(lesson, traces, alpha)
+    full, tried = bench(lesson.traces.features), []
+    for trial in _told(bench, sets, tick):
+        tried.append(trial)
+        if trial.within(full):
+            return Choice(trial, full, tuple(tried))
+    return Choice(full, full, tuple(tried))
+
+
+def _told(
+    bench: _Bench,
+    sets: Iterator[Sequence[str]] | Sequence[Sequence[str]],
+    tick: Callable[[Trial], None] | None,
+) -> Iterator[Trial]:
+    for features in sets:
+        trial = bench(features)
+        if tick:
+            tick(trial)
+        yield trial
+
+
+def _counts(most: int) -> Iterator[int]:
+    """Yield how many features to take: by one, by ten, then by two hundred."""
+    yield from range(1, min(_STEPS, most) + 1)
+    yield from range(_STEPS + 10, min(100, most) + 1, 10)
+    yield from range(300, most + 1, 200)

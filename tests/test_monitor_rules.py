@@ -1,0 +1,286 @@
+"""Bounds, rules and the alarm: in the markers' units what they are normalised."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stoic.monitors.alarm import Alarm, calibrated
+from stoic.monitors.bounds import Bounds, Floats, bounds_of
+from stoic.monitors.markers import ChannelQuantiles
+from stoic.monitors.monitor import Monitor
+from stoic.monitors.rules import Fork, Leaf, Node, Rules, fitted
+from stoic.monitors.watches import Watch
+
+CHANCE = np.random.default_rng(0)
+
+
+def features(rows: int = 400) -> Floats:
+    return CHANCE.normal([0, 5, -100], [1, 0.1, 30], (rows, 3)).astype(np.float32)
+
+
+def normalised(value: float, low: float, high: float) -> float:
+    """The paper's normalisation, number by number."""
+    if value < low:
+        away = (low - value) / (abs(low) + 1e-8)
+    else:
+        away = (value - high) / (abs(high) + 1e-8)
+    return (math.tanh(away) + 1) / 2
+
+
+def test_features_are_normalised_as_published() -> None:
+    values = features()
+    bounds = bounds_of([values[:200], values[200:300]])
+
+    found = bounds.normalised(values)
+
+    for row, wanted in zip(values, found, strict=True):
+        for column in range(3):
+            low, high = bounds.low[column], bounds.high[column]
+            told = normalised(float(row[column]), float(low), float(high))
+            assert told == pytest.approx(wanted[column], abs=1e-5)
+    assert (bounds.normalised(bounds.high[None]) == 0.5).all()
+    assert bounds.rows == 300
+
+
+@pytest.mark.parametrize("threshold", [1e-9, 0.1, 0.4999, 0.5, 0.5001, 0.8, 0.999])
+def test_a_span_holds_what_is_normalised_to_a_threshold_at_most(
+    threshold: float,
+) -> None:
+    values = features(4000)
+    bounds = bounds_of([features(50)])
+
+    told = bounds.normalised(values)
+
+    for column in range(3):
+        low, high = bounds.span(column, threshold)
+        inside = (values[:, column] >= low) & (values[:, column] <= high)
+        wanted = told[:, column] <= threshold
+        # Rounding may decide next to the threshold.
+        near = np.abs(told[:, column] - threshold) < 1e-6
+        assert (inside == wanted)[~near].all()
+
+
+def test_bounds_refuse_what_is_not_finite() -> None:
+    broken = features(5)
+    broken[3, 1] = np.nan
+
+    with pytest.raises(ValueError, match="must be finite, got nan for feature 1 of"):
+        bounds_of([features(2), broken])
+    with pytest.raises(ValueError, match="at least one fault-free input"):
+        bounds_of([])
+
+
+def lesson(rows: int = 1500) -> tuple[Floats, np.ndarray, Bounds]:
+    values = features(rows)
+    labels = CHANCE.integers(0, 3, rows)
+    values[labels == 1, 0] += 30
+    values[labels == 2, 2] -= CHANCE.uniform(50, 400, (labels == 2).sum())
+    return values, labels, bounds_of([values[labels == 0]])
+
+
+def learnt() -> tuple[Rules, Floats, np.ndarray]:
+    values, labels, bounds = lesson()
+    names = ("a", "b", "c")
+    told = bounds.normalised(values)
+    rules = fitted(told, labels, ("regular", "memory", "noise"), names, bounds)
+    return rules, values, labels
+
+
+def walked(node: Node, row: Floats) -> Leaf:
+    """The tree, fork by fork."""
+    while isinstance(node, Fork):
+        inside = node.low <= row[node.feature] <= node.high
+        node = node.inside if inside else node.outside
+    return node
+
+
+def test_rules_say_what_scikit_learn_does() -> None:
+    from sklearn.tree import DecisionTreeClassifier
+
+    values, labels, bounds = lesson()
+    told = bounds.normalised(values)
+    names = ("a", "b", "c")
+    classes = ("regular", "memory", "noise")
+    rules = fitted(told, labels, classes, names, bounds, alpha=2e-3)
+    counts = np.bincount(labels)
+    weights = dict(enumerate((counts.min() / counts).tolist()))
+    tree = DecisionTreeClassifier(
+        ccp_alpha=2e-3, class_weight=weights, random_state=0
+    ).fit(told, labels)
+
+    found = rules.labels[rules.leaf_of(values)]
+
+    assert (found == tree.predict(told)).mean() > 0.999
+    assert len(rules.leaves) == tree.get_n_leaves()
+
+
+def test_every_row_ends_in_the_leaf_that_it_walks_to() -> None:
+    rules, values, _ = learnt()
+    values[:5, 0] = np.nan
+    values[5:9, 2] = -np.inf
+
+    found = rules.leaf_of(values)
+
+    for row, leaf in zip(values, found, strict=True):
+        assert walked(rules.root, row) is rules.leaves[leaf]
+
+
+def test_paths_lead_to_leaves() -> None:
+    rules, values, _ = learnt()
+    outside = np.array(
+        [
+            ~((values[:, f.feature] >= f.low) & (values[:, f.feature] <= f.high))
+            for f in rules.forks
+        ]
+    ).T
+
+    met = [
+        [
+            all(
+                (way != 1 or row[fork]) and (way != -1 or not row[fork])
+                for fork, way in enumerate(path)
+            )
+            for path in rules.paths.T
+        ]
+        for row in outside
+    ]
+
+    assert (np.sum(met, 1) == 1).all()
+    assert (np.argmax(met, 1) == rules.leaf_of(values)).all()
+
+
+def test_a_person_can_read_the_rules() -> None:
+    leaves = Leaf((1.0, 0.0), 90), Leaf((0.25, 0.75), 10)
+    fork = Fork(0, -math.inf, 2.5, *leaves)
+    rules = Rules(("regular", "memory"), ("q90 of conv:out",), fork)
+
+    assert list(rules.lines()) == [
+        "if q90 of conv:out is at most 2.5:",
+        "  regular (100 % of 90 rows)",
+        "else:",
+        "  memory (75 % of 10 rows)",
+    ]
+
+
+def test_rules_can_be_recorded_and_moved_to_other_features() -> None:
+    rules, values, _ = learnt()
+
+    again = Rules.of_record(json.loads(json.dumps(rules.as_record())))
+    moved = rules.on(("c", "x", "b", "a"))
+
+    wanted = rules.leaf_of(values)
+    assert (again.leaf_of(values) == wanted).all()
+    others = np.column_stack([values[:, 2], 0 * values[:, 0], values[:, [1, 0]]])
+    assert (moved.leaf_of(others) == wanted).all()
+
+
+def test_a_class_without_rows_is_refused() -> None:
+    values, labels, bounds = lesson()
+    told = bounds.normalised(values)
+
+    with pytest.raises(ValueError, match="class blur must have rows to learn from"):
+        fitted(told, labels, ("regular", "memory", "noise", "blur"), "abc", bounds)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.02])
+def test_a_calibrated_alarm_is_seldom_false(rate: float) -> None:
+    false = [
+        calibrated(features(99), bounds_of([features(60)]), rate)
+        .raised(features(200))
+        .mean()
+        for _ in range(300)
+    ]
+
+    error = np.std(false) / math.sqrt(len(false))
+    # Not much rarer either: the guarantee is not had by never alarming.
+    assert rate - 1.5 / 100 - 3 * error <= np.mean(false) <= rate + 3 * error
+
+
+def test_an_alarm_needs_enough_inputs() -> None:
+    with pytest.raises(ValueError, match="needs at least 999 fault-free inputs"):
+        calibrated(features(998), bounds_of([features(50)]), 0.001)
+    calibrated(features(999), bounds_of([features(50)]), 0.001)
+
+
+def test_what_is_no_number_raises_the_alarm() -> None:
+    alarm = calibrated(features(200), bounds_of([features(50)]), 0.05)
+    values = features(50)[:1]
+    values[0, 1] = np.nan
+
+    assert alarm.raised(values).all()
+
+
+def monitor() -> Monitor:
+    values, labels, bounds = lesson()
+    watch = Watch("conv:out", 1, ChannelQuantiles((0.0, 0.5, 1.0)))
+    rules = fitted(
+        bounds.normalised(values),
+        labels,
+        ("regular", "memory", "noise"),
+        watch.features,
+        bounds,
+        alpha=1e-3,
+    )
+    alarm = calibrated(values[labels == 0], bounds, 0.05)
+    return Monitor("f" * 64, (watch,), rules, alarm, {"inputs": 7})
+
+
+def test_a_monitor_is_one_small_file(tmp_path: Path) -> None:
+    values, path = features(300), tmp_path / "m.json"
+    values[0, 0] = np.inf
+    first = monitor()
+
+    first.save(path)
+    again = Monitor.load(path, "f" * 64)
+
+    one, two = first.verdicts(values), again.verdicts(values)
+    for name in ("label", "score", "rule", "unlike"):
+        assert np.array_equal(getattr(one, name), getattr(two, name)), name
+    assert again.classes[one.label[0]] == "non-finite"
+    assert (one.rule[0], one.score[0], one.unlike[0]) == (-1, 1.0, True)
+    assert again.about == {"inputs": 7}
+
+
+def test_a_monitor_of_another_network_is_refused(tmp_path: Path) -> None:
+    monitor().save(tmp_path / "m.json")
+
+    with pytest.raises(ValueError, match="must be a monitor of this network"):
+        Monitor.load(tmp_path / "m.json", "0" * 64)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"stoic monitor"', "\0"])
+def test_what_is_no_monitor_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "m.json").write_text(text)
+
+    with pytest.raises(ValueError, match="must be a monitor that Stoic has saved"):
+        Monitor.load(tmp_path / "m.json")
+
+
+def test_a_monitor_of_another_format_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "m.json"
+    monitor().save(path)
+    path.write_text(
+        path.read_text().replace('"stoic monitor": 1', '"stoic monitor": 9')
+    )
+
+    with pytest.raises(ValueError, match="must be 1, got 9; fit it again"):
+        Monitor.load(path)
+
+
+def test_rules_about_other_features_are_refused() -> None:
+    first = monitor()
+    watch = Watch("conv:out", 1, ChannelQuantiles((0.0, 0.5)))
+
+    with pytest.raises(ValueError, match="rules must be about the features"):
+        Monitor("f", (watch,), first.rules, first.alarm)
+
+
+def test_an_alarm_can_be_recorded() -> None:
+    alarm = calibrated(features(200), bounds_of([features(50)]), 0.05)
+
+    again = Alarm.of_record(json.loads(json.dumps(alarm.as_record(("a", "b", "c")))))
+
+    assert np.array_equal(again.low, alarm.low) and again.rate == alarm.rate

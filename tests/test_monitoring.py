@@ -1,0 +1,393 @@
+"""Traces from replay against full runs, and monitors fitted from end to end."""
+
+import copy
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import stoic
+from stoic.cli import main
+from stoic.faults.formats import write_word
+from stoic.monitoring import Fitted, MonitorSettings, fit, seen_by
+from stoic.monitors.collecting import Flips, Recipe, Spoilt, Watched, collected, half_of
+from stoic.monitors.corruptions import CORRUPTIONS, UNSEEN, pixels_of
+from stoic.monitors.fitting import lesson_of
+from stoic.monitors.labels import classes_of, examples, labels_of, macro
+from stoic.monitors.monitor import Monitor
+from stoic.monitors.reduction import by_importance, by_pairs, by_steps, pruning
+from stoic.monitors.strengths import strengths
+from stoic.monitors.traces import MEMORY, NOTHING, Traces
+from stoic.monitors.watches import as_watches, every_layer, features_of
+from stoic.network.captured import CapturedSubject
+from stoic.network.prepare import prepare
+from stoic.study import as_inputs
+
+
+def small() -> nn.Sequential:
+    torch.manual_seed(1)
+    return nn.Sequential(
+        nn.Conv2d(2, 6, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(6, 4, 3),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(16, 5),
+    ).eval()
+
+
+def images(count: int = 24) -> Tensor:
+    torch.manual_seed(2)
+    return torch.rand(count, 2, 8, 8)
+
+
+def watched(network: nn.Module, inputs: Tensor) -> Watched:
+    subject = prepare(network, as_inputs(inputs))
+    assert isinstance(subject, CapturedSubject)
+    return Watched(subject, every_layer(subject))
+
+
+def by_hooks(network: nn.Module, own: Watched, inputs: Tensor) -> tuple[Any, Tensor]:
+    """Features and output of a full run, by hooks on the layers."""
+    seen: dict[str, Tensor] = {}
+    hooks = [
+        module.register_forward_hook(
+            lambda _, __, out, name=name: seen.__setitem__(f"{name}:out", out)
+        )
+        for name, module in network.named_modules()
+        if name
+    ]
+    with torch.no_grad():
+        output = network(inputs)
+    for hook in hooks:
+        hook.remove()
+    rows = [w.marker(seen[w.value], w.channels) for w in own.watches]
+    return torch.cat(rows, 1).numpy(), output
+
+
+def test_layers_are_watched_by_name() -> None:
+    own = watched(small(), images())
+
+    assert [watch.value for watch in own.watches] == ["0:out", "3:out", "6:out"]
+    assert features_of(own.watches)[:2] == ("q0 of 0:out", "q10 of 0:out")
+    assert len(features_of(own.watches)) == 33
+
+
+def test_what_cannot_be_watched_is_refused() -> None:
+    network = nn.Sequential(nn.Conv2d(2, 1, 3), nn.Flatten(), nn.Linear(36, 3)).eval()
+    subject = prepare(network, as_inputs(images()))
+    assert isinstance(subject, CapturedSubject)
+    marker = MonitorSettings().marker
+
+    assert [watch.value for watch in every_layer(subject)] == ["2:out"]
+    with pytest.raises(ValueError, match="0:out cannot be watched: it has one channel"):
+        as_watches(subject, ["0:out"], marker)
+    with pytest.raises(ValueError, match="must be computed by the network, got 'head'"):
+        as_watches(subject, ["head"], marker)
+
+
+def test_traces_of_memory_faults_are_those_of_full_runs() -> None:
+    network, inputs = small(), images()
+    own = watched(network, inputs)
+
+    found = collected(
+        own, as_inputs(inputs), Recipe((), (Flips(6, 0), Flips(6, 0, top=True))),
+        batch=8, seed=0, half=0,
+    )  # fmt: skip
+
+    golden, answer = by_hooks(network, own, inputs)
+    weights = dict(network.named_parameters())
+    struck = found.rows(found.origin.kind == MEMORY)
+    assert len(struck) == 12 * 24
+    assert np.allclose(found.rows(found.origin.kind == NOTHING).values, golden)
+    for start in range(0, len(struck), 8):
+        rows = struck.rows(np.arange(start, start + 8))
+        origin = rows.origin
+        faulty = copy.deepcopy(network)
+        weight = dict(faulty.named_parameters())[str(origin.site[0])]
+        element, bit = int(origin.element[0]), int(origin.bit[0])
+        with torch.no_grad():
+            old = int(weights[str(origin.site[0])].flatten()[element].view(torch.int32))
+            write_word(weight, element, (old & 0xFFFFFFFF) ^ (1 << bit))
+        features, output = by_hooks(faulty, own, inputs[origin.image])
+        assert np.array_equal(rows.values, features, equal_nan=True)
+        assert np.array_equal(rows.scores, output.numpy(), equal_nan=True)
+        wanted = answer[origin.image].argmax(1) != output.argmax(1)
+        wanted |= ~output.isfinite().all(1)
+        assert np.array_equal(origin.failed, wanted.numpy())
+        assert np.array_equal(origin.broken, (~output.isfinite().all(1)).numpy())
+
+
+def test_each_input_has_an_activation_fault_of_its_own() -> None:
+    inputs = images()
+    own = watched(small(), inputs)
+
+    found = collected(
+        own, as_inputs(inputs), Recipe((), (Flips(0, 3),)), batch=8, seed=0, half=1
+    )
+
+    origin = found.rows(found.origin.kind == MEMORY).origin
+    assert len(origin.image) == 3 * 24
+    assert len(set(zip(origin.site, origin.element, strict=True))) > 50
+    assert set(origin.site) == {"0:out", "3:out", "6:out"}
+    places = zip(origin.site.tolist(), origin.element.tolist(), strict=True)
+    assert all(half_of(site, element) == 1 for site, element in places)
+
+
+def test_halves_of_words_never_mix() -> None:
+    inputs = images()
+    own = watched(small(), inputs)
+    places = []
+    for half in (0, 1):
+        recipe = Recipe((), (Flips(20, 20),))
+        found = collected(
+            own, as_inputs(inputs), recipe, batch=8, seed=half, half=half
+        ).origin
+        struck = found.kind == MEMORY
+        places.append(
+            set(zip(found.site[struck], found.element[struck].tolist(), strict=True))
+        )
+
+    assert len(places[0]) > 100 and not places[0] & places[1]
+
+
+@pytest.mark.parametrize("kind", [*CORRUPTIONS, *UNSEEN], ids=lambda kind: kind.name)
+def test_a_corruption_keeps_to_the_range_of_the_inputs(kind: Any) -> None:
+    inputs = 3 * images() - torch.tensor([1.0, 0.5]).reshape(1, 2, 1, 1)
+    pixels = pixels_of(inputs)
+
+    none, some, most = (
+        pixels.corrupted(inputs, kind, strength, 0)
+        for strength in (0.0, kind.most / 40, kind.most)
+    )
+
+    assert torch.allclose(none, inputs, atol=1e-6)
+    for spoilt in (some, most):
+        assert spoilt.dtype == inputs.dtype and spoilt.shape == inputs.shape
+        assert (spoilt.amin((0, 2, 3)) >= inputs.amin((0, 2, 3)) - 1e-6).all()
+        assert (spoilt.amax((0, 2, 3)) <= inputs.amax((0, 2, 3)) + 1e-6).all()
+    assert (some - inputs).abs().mean() < (most - inputs).abs().mean()
+    again = pixels.corrupted(inputs, kind, kind.most / 40, 0)
+    assert torch.equal(some, again)
+
+
+def test_inputs_that_are_no_images_cannot_be_corrupted() -> None:
+    with pytest.raises(ValueError, match="inputs to corrupt must be images"):
+        pixels_of(torch.rand(5, 3))
+    with pytest.raises(ValueError, match="every channel .* must have more than one"):
+        pixels_of(torch.ones(5, 3, 4, 4))
+
+
+@lru_cache
+def case() -> tuple[nn.Module, Tensor]:
+    loaded = stoic.load("digits", 600)
+    assert isinstance(loaded.inputs, Tensor)
+    return loaded.network, loaded.inputs
+
+
+def test_strengths_fail_the_share_that_was_asked_for() -> None:
+    network, inputs = case()
+    own = watched(network, inputs[:200])
+
+    found = strengths(own, as_inputs(inputs[:200]), CORRUPTIONS[:1], pixels_of(inputs))
+
+    shares = []
+    for each in found:
+        recipe = Recipe((each,), ())
+        traces = collected(
+            own, as_inputs(inputs[200:]), recipe,
+            batch=100, seed=0, half=0, pixels=pixels_of(inputs),
+        )  # fmt: skip
+        spoilt = traces.origin.kind == "noise"
+        assert (traces.origin.strength[spoilt] == each.strength).all()
+        shares.append(float(traces.origin.failed[spoilt].mean()))
+    assert [each.share for each in found] == [0.1, 0.5, 0.9]
+    assert all(abs(a - b) < 0.12 for a, b in zip(shares, (0.1, 0.5, 0.9), strict=True))
+
+
+def made(rows: int = 900, seed: int = 3) -> Traces:
+    """Traces of five features, of which two tell everything."""
+    chance = np.random.default_rng(seed)
+    values = chance.normal(size=(rows, 5)).astype(np.float32)
+    kind = chance.choice([NOTHING, MEMORY, "noise"], rows)
+    values[kind == MEMORY, 3] += 40
+    values[kind == "noise", 1] -= 50
+    from stoic.monitors.traces import Origin
+
+    origin = Origin.of(
+        np.arange(rows), kind != NOTHING, np.zeros(rows, bool), kind="nothing"
+    )
+    object.__setattr__(origin, "kind", kind)
+    names = tuple(f"q{10 * n} of conv:out" for n in range(5))
+    return Traces(names, values, np.zeros((rows, 2), np.float32), origin)
+
+
+@pytest.mark.parametrize("choose", [by_importance, by_pairs, by_steps])
+def test_the_features_that_tell_everything_are_chosen(choose: Any) -> None:
+    lesson, others = lesson_of(made()), made(seed=4)
+    tried: list[Any] = []
+
+    choice = choose(lesson, others, tick=tried.append)
+
+    assert set(choice.best.features) == {"q30 of conv:out", "q10 of conv:out"}
+    assert choice.best.within(choice.full)
+    assert tuple(tried) == choice.tried
+    assert pruning(lesson.on(choice.best.features), others) >= 1e-4
+
+
+def test_labels_are_as_the_paper_has_them() -> None:
+    traces = made(50)
+    failed = np.arange(50) % 3 > 0
+    object.__setattr__(traces.origin, "failed", failed)
+
+    classes = classes_of(traces)
+    labels = labels_of(traces, classes)
+
+    assert classes == ("regular", "memory", "noise")
+    for kind, fails, label in zip(traces.origin.kind, failed, labels, strict=True):
+        wanted = 0 if kind == NOTHING or not fails else classes.index(kind)
+        assert label == wanted
+    with pytest.raises(ValueError, match="kinds of traces must be among"):
+        labels_of(traces, ("regular", "memory"))
+
+
+def test_precision_and_recall_are_means_over_fault_classes() -> None:
+    from sklearn.metrics import precision_recall_fscore_support
+
+    chance = np.random.default_rng(5)
+    wanted, got = chance.integers(0, 4, (2, 500))
+
+    found = macro(wanted, got, 4)
+
+    told = precision_recall_fscore_support(wanted, got, labels=[1, 2, 3])
+    assert found == pytest.approx((told[0].mean(), told[1].mean()))
+    with pytest.raises(ValueError, match="got none of class 4"):
+        macro(wanted, got, 5)
+
+
+def test_traces_can_be_saved_and_those_that_are_not_finite_left_out(
+    tmp_path: Path,
+) -> None:
+    traces = made(20)
+    traces.values[3, 2] = np.nan
+    traces.origin.broken[5] = True
+
+    traces.save(tmp_path / "t.npz")
+    again = Traces.load(tmp_path / "t.npz")
+
+    assert np.array_equal(again.values, traces.values, equal_nan=True)
+    assert again.features == traces.features
+    assert again.origin.kind.tolist() == traces.origin.kind.tolist()
+    assert len(examples(again)) == 18
+
+
+@lru_cache
+def fitted() -> Fitted:
+    network, inputs = case()
+    return fit(network, inputs[:420], features=3, rate=0.05)
+
+
+def test_a_monitor_is_fitted_and_tells_other_inputs_apart() -> None:
+    network, inputs = case()
+    monitor = fitted().monitor
+
+    traces = seen_by(monitor, network, inputs[420:])
+
+    assert len(monitor.rules.features) <= 3
+    assert monitor.classes[-1] == "non-finite"
+    assert traces.features == monitor.rules.features
+    known = np.isin(traces.origin.kind, (NOTHING, *monitor.rules.classes))
+    seen = examples(traces.rows(known))
+    labels = labels_of(seen, monitor.rules.classes)
+    said = monitor.verdicts(seen.values).label
+    memory = monitor.rules.classes.index(MEMORY)
+    caught = said[labels == memory] > 0
+    assert caught.mean() > 0.7
+    clean = seen.origin.kind == NOTHING
+    assert (said[clean] > 0).mean() < 0.2
+    assert {"darkness", "pixelation", "specks"} <= set(traces.origin.kind)
+
+
+def test_a_network_is_left_as_it_was_and_the_same_seed_gives_the_same_monitor() -> None:
+    network, inputs = case()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+
+    again = fit(network, inputs[:420], features=3, rate=0.05)
+
+    first = fitted().monitor
+    assert json.dumps(first.rules.as_record()) == json.dumps(
+        again.monitor.rules.as_record()
+    )
+    after = network.state_dict()
+    assert all(torch.equal(after[name], before[name]) for name in before)
+
+
+def test_a_monitor_of_another_network_is_not_tried() -> None:
+    network = copy.deepcopy(case()[0])
+    with torch.no_grad():
+        next(network.parameters())[0] += 1
+
+    with pytest.raises(ValueError, match="must be one of this network"):
+        seen_by(fitted().monitor, network, case()[1])
+
+
+def test_too_little_to_learn_from_is_refused() -> None:
+    network, inputs = case()
+
+    with pytest.raises(ValueError, match="at least 10 failed rows to learn from, got"):
+        fit(network, inputs[:30], rate=0.2)
+
+
+def test_a_network_that_cannot_be_captured_is_refused() -> None:
+    class Branching(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.flatten(1)[:, :3] if x.sum() > 0 else -x.flatten(1)[:, :3]
+
+    with pytest.raises(ValueError, match="must be captured, got"):
+        fit(Branching().eval(), images())
+
+
+def test_the_command_fits_and_shows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "digits.json"
+
+    code = main(
+        ["monitor", "fit", "digits", "--inputs", "600", "--rate", "0.05",
+         "--features", "2", "--out", str(path)]
+    )  # fmt: skip
+
+    told = capsys.readouterr().out
+    assert code == 0 and "chosen" in told and "memory" in told
+    assert main(["monitor", "show", str(path)]) == 0
+    assert "false alarms: 5.00% at most" in capsys.readouterr().out
+    assert main(["monitor", "show", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["stoic monitor"] == 1
+    assert Monitor.load(path).about["inputs"] == 600
+
+
+def test_the_command_says_in_one_line_what_is_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "m.json").write_text("no monitor")
+
+    assert main(["monitor", "show", str(tmp_path / "m.json")]) == 2
+    assert main(["monitor", "fit", "digits", "--inputs", "60", "--out", "x"]) == 2
+    told = capsys.readouterr().err.strip().splitlines()
+    assert all(line.startswith("stoic: ") for line in (told[0], told[-1]))
+
+
+def test_spoilt_inputs_are_found_again() -> None:
+    found = fitted().monitor.about["corruptions"]
+
+    assert {name for name, _, _ in found} == {
+        *(kind.name for kind in CORRUPTIONS),
+        *(kind.name for kind in UNSEEN),
+    }
+    assert Spoilt(CORRUPTIONS[0], *found[0][1:]).share == 0.1
