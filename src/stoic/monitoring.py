@@ -116,40 +116,69 @@ def fit(
     with untouched(network):
         watched = _watched(network, given, chosen)
         say(f"watching {len(watched.watches)} values")
-        parts = _Parts.of(given.count)
-        pixels = _pixels(given) if chosen.corruptions else None
-        spoilt = _spoilt(watched, given, parts.strengths, pixels, chosen)
-        for each in spoilt:
-            say(f"{each.corruption.name} {each.strength:.3g}: {each.share:.0%} fail")
-        seen = [s for s in spoilt if s.corruption not in UNSEEN]
-        recipe = Recipe(tuple(seen))
-        ticker = _Ticker(progress, len(parts.learning) + len(parts.choosing))
-        learning, choosing = (
-            _traces(watched, given, part, recipe, chosen, pixels, ticker)
-            for part in (parts.learning, parts.choosing)
-        )
-        calm = Recipe((), ())
-        calibration = _traces(
-            watched, given, parts.calibration, calm, chosen, pixels, ticker
-        )
+        gathered = _gathered(watched, given, chosen, say, progress)
     say("choosing features and rules")
-    lesson, choice = lesson_of(learning), None
+    lesson, choice = lesson_of(gathered.learning), None
     if chosen.features:
-        choice = by_steps(lesson, choosing, most=chosen.features)
+        choice = by_steps(lesson, gathered.choosing, most=chosen.features)
         lesson = lesson.on(choice.best.features)
-    kept = choosing.columns(lesson.traces.features)
+    kept = gathered.choosing.columns(lesson.traces.features)
     alpha = pruning(lesson, kept) if chosen.alpha is None else chosen.alpha
     monitor = fit_monitor(
         lesson,
-        calibration,
+        gathered.calibration,
         watched.watches,
         network_fingerprint(network),
         alpha=alpha,
         rate=chosen.rate,
         seed=chosen.seed,
-        about=_about(type(network).__name__, given.count, spoilt, chosen, alpha),
+        about=_about(network, given.count, gathered.spoilt, chosen, alpha),
     )
-    return Fitted(monitor, choice, learning)
+    return Fitted(monitor, choice, gathered.learning)
+
+
+@dataclass(frozen=True, eq=False)
+class _Gathered:
+    """Traces for each purpose, and the corruptions that were found."""
+
+    learning: Traces
+    choosing: Traces
+    calibration: Traces
+    spoilt: tuple[Spoilt, ...]
+
+
+def _gathered(
+    watched: Watched,
+    inputs: Inputs,
+    chosen: MonitorSettings,
+    say: Callable[[str], None],
+    progress: Callable[[int, int], None] | None,
+) -> _Gathered:
+    parts = _Parts.of(inputs.count)
+    pixels = _pixels(inputs) if chosen.corruptions else None
+    spoilt = _spoilt(watched, inputs, parts.strengths, pixels, chosen)
+    for each in spoilt:
+        say(f"{each.corruption.name} {each.strength:.3g}: {each.share:.0%} fail")
+    known = Recipe(tuple(s for s in spoilt if s.corruption not in UNSEEN))
+    ticker = _Ticker(progress, inputs.count - len(parts.strengths))
+
+    def traces(part: range, recipe: Recipe) -> Traces:
+        return collected(
+            watched,
+            inputs.rows(part.start, part.stop),
+            recipe,
+            batch=chosen.batch,
+            seed=chosen.seed,
+            half=0,
+            pixels=pixels,
+            first=part.start,
+            tick=ticker.tick,
+        )
+
+    learning, choosing = (traces(p, known) for p in (parts.learning, parts.choosing))
+    return _Gathered(
+        learning, choosing, traces(parts.calibration, Recipe((), ())), spoilt
+    )
 
 
 def seen_by(
@@ -242,30 +271,8 @@ def _spoilt(
     return strengths(watched, some, kinds, pixels, seed=chosen.seed)
 
 
-def _traces(
-    watched: Watched,
-    inputs: Inputs,
-    part: range,
-    recipe: Recipe,
-    chosen: MonitorSettings,
-    pixels: Pixels | None,
-    ticker: _Ticker,
-) -> Traces:
-    return collected(
-        watched,
-        inputs.rows(part.start, part.stop),
-        recipe,
-        batch=chosen.batch,
-        seed=chosen.seed,
-        half=0,
-        pixels=pixels,
-        first=part.start,
-        tick=ticker.tick if recipe.flips else None,
-    )
-
-
 def _about(
-    network: str,
+    network: nn.Module,
     inputs: int,
     spoilt: Sequence[Spoilt],
     chosen: MonitorSettings,
@@ -276,7 +283,7 @@ def _about(
     from stoic import __version__
 
     return {
-        "network": network,
+        "network": type(network).__name__,
         "inputs": inputs,
         "corruptions": [
             [each.corruption.name, each.strength, each.share] for each in spoilt
