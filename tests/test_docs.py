@@ -79,22 +79,23 @@ def commands(block: Block) -> Iterator[list[str]]:
 
 def wrong_words(words: list[str]) -> list[str]:
     """The subcommand or options in ``words`` that ``stoic`` does not have."""
-    subcommand = "" if not words or words[0].startswith("-") else words[0]
-    known = options(subcommand)
+    bare = [word for word in words[:2] if not word.startswith("-")]
+    # Of a group of commands, the second word is the command.
+    path = tuple(bare if words[:1] == ["monitor"] else bare[:1])
+    known = options(path)
     if known is None:
-        return [subcommand]
+        return [" ".join(path)]
     given = [word.partition("=")[0] for word in words if OPTION.match(word)]
     return [option for option in given if option not in known]
 
 
 @cache
-def options(subcommand: str) -> frozenset[str] | None:
+def options(path: tuple[str, ...]) -> frozenset[str] | None:
     """Every option in the help of a subcommand; None if there is no such one."""
-    arguments = [subcommand] if subcommand else []
     # A wide, dumb terminal: nothing is cut off or coloured.
     plain = {"COLUMNS": "400", "TERM": "dumb", "NO_COLOR": "1"}
     done = subprocess.run(
-        [sys.executable, "-c", STOIC, *arguments, "--help"],
+        [sys.executable, "-c", STOIC, *path, "--help"],
         capture_output=True,
         text=True,
         timeout=60,
@@ -223,6 +224,9 @@ def test_commands_are_found_across_lines_and_pipes(page: Path) -> None:
         (["pvf", "signs", "--no-such-option", "3"], ["--no-such-option"]),
         (["pvf", "signs", "--seed", "-3"], []),
         (["--help"], []),
+        (["monitor", "fit", "signs", "--inputs", "9"], []),
+        (["monitor", "fit", "signs", "--faults", "9"], ["--faults"]),
+        (["monitor", "guess", "signs"], ["monitor guess"]),
     ],
 )
 def test_an_unknown_word_of_a_command_is_named(

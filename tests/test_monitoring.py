@@ -21,6 +21,7 @@ from stoic.monitors.fitting import lesson_of
 from stoic.monitors.labels import classes_of, examples, labels_of, macro
 from stoic.monitors.monitor import Monitor
 from stoic.monitors.reduction import by_importance, by_pairs, by_steps, pruning
+from stoic.monitors.scorecard import scorecard
 from stoic.monitors.strengths import strengths
 from stoic.monitors.traces import MEMORY, NOTHING, Traces
 from stoic.monitors.watches import as_watches, every_layer, features_of
@@ -370,6 +371,60 @@ def test_the_command_fits_and_shows(
     assert main(["monitor", "show", str(path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["stoic monitor"] == 1
     assert Monitor.load(path).about["inputs"] == 600
+
+
+def test_the_command_tries_a_monitor_on_other_inputs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "digits.json"
+    fitted().monitor.save(path)
+
+    assert main(["monitor", "evaluate", "digits", str(path), "--inputs", "100"]) == 0
+    told = capsys.readouterr().out
+    assert main(
+        ["monitor", "evaluate", "digits", str(path), "--inputs", "100", "--json"]
+    ) == 0  # fmt: skip
+    card = json.loads(capsys.readouterr().out)
+
+    assert "inferences on 100 inputs, none of them known" in told
+    assert "calibrated alarm" in told and "pixelation" in told
+    # One clean run, twelve with faults in memory, and up to three of each corruption.
+    assert card["images"] == 100 and 2500 < card["rows"] <= 3100
+    first = card["levels"]["finite"][0]
+    assert [each["name"] for each in first["classes"]] == list(
+        fitted().monitor.rules.classes[1:]
+    )
+    assert main(["monitor", "evaluate", "digits", str(path), "--inputs", "500"]) == 2
+
+
+def test_a_scorecard_is_what_its_rows_say() -> None:
+    network, inputs = case()
+    monitor = fitted().monitor
+    traces = seen_by(monitor, network, inputs[420:500])
+
+    card = scorecard(monitor, traces, draws=50)
+
+    said, origin = monitor.verdicts(traces.values), traces.origin
+    clean = origin.kind == NOTHING
+    assert card.rules.clean and card.alarm.clean
+    assert card.rules.clean.value == pytest.approx((said.label[clean] > 0).mean())
+    assert card.alarm.clean.value == pytest.approx(said.unlike[clean].mean())
+    for line in card.kinds:
+        here = (origin.kind == line.name) & origin.failed
+        assert line.recall and line.failed
+        assert line.recall.value == pytest.approx((said.label[here] > 0).mean())
+    sure = examples(traces.rows(np.isin(origin.kind, (NOTHING, *monitor.classes))))
+    wanted = labels_of(sure, monitor.rules.classes)
+    got = monitor.verdicts(sure.values).label
+    levels = card.levels["finite"][0]
+    for number, each in enumerate(levels.classes, 1):
+        assert each.recall and each.precision
+        assert each.recall.value == pytest.approx(
+            (got[wanted == number] == number).mean()
+        )
+        assert each.precision.value == pytest.approx(
+            (wanted[got == number] == number).mean()
+        )
 
 
 def test_the_command_says_in_one_line_what_is_wrong(

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from stoic.cli.ending import one_line
 from stoic.cli.options import AsJson, CaseName, Seed
 from stoic.cli.output import aligned, chat, progress
+
+if TYPE_CHECKING:
+    from stoic.monitors.scorecard import Scorecard
 
 __all__ = ["monitor"]
 
@@ -50,7 +53,7 @@ def fit(
 
     with one_line():
         loaded = load(case, inputs)
-        with progress() as told:
+        with progress("inputs") as told:
             found = fitted(
                 loaded.network,
                 loaded.inputs,
@@ -102,3 +105,81 @@ def show(file: File, as_json: AsJson = False) -> None:
     print(
         f"false alarms: {alarm.rate:.2%} at most, by {alarm.rows:,} fault-free inputs"
     )
+
+
+@monitor.command()
+def evaluate(
+    case: CaseName,
+    file: File,
+    inputs: InputCount = 1000,
+    as_json: AsJson = False,
+) -> None:
+    """Try a monitor on inputs of CASE that it was not fitted with, and other faults."""
+    from stoic.cases import load
+    from stoic.monitoring import seen_by
+    from stoic.monitors.monitor import Monitor
+    from stoic.monitors.scorecard import scorecard
+    from stoic.study import as_inputs
+
+    with one_line():
+        found = Monitor.load(file)
+        used = int(found.about["inputs"])
+        loaded = load(case, used + inputs)
+        given = as_inputs(loaded.inputs).rows(used, used + inputs)
+        with progress("inputs") as ticks:
+            traces = seen_by(found, loaded.network, given, first=used, progress=ticks)
+        card = scorecard(found, traces)
+    if as_json:
+        print(json.dumps(card.as_record(), indent=1))
+        return
+    print(f"{card.rows:,} inferences on {card.images:,} inputs, none of them known\n")
+    print("\n\n".join(aligned(rows) for rows in _tables(card)))
+
+
+def _tables(card: Scorecard) -> list[list[dict[str, str]]]:
+    """Return the tables of a scorecard, in percent."""
+    from stoic.monitors.scorecard import told
+
+    judged = [
+        {
+            "level": level.name,
+            "class": each.name,
+            "precision": told(each.precision),
+            "recall": told(each.recall),
+        }
+        for level in card.levels["finite"]
+        for each in (*level.classes, level.macro)
+    ]
+    false = [
+        {"false alarms": name, "clean": told(of.clean), "benign": told(of.benign)}
+        for name, of in (("rules", card.rules), ("calibrated alarm", card.alarm))
+    ]
+    kinds = [
+        {
+            "kind of fault": rules.name,
+            "failed": told(rules.failed),
+            "found by rules": told(rules.recall),
+            "by the alarm": told(alarm.recall),
+        }
+        for rules, alarm in zip(card.kinds, card.unlike, strict=True)
+    ]
+    return [judged, false, kinds]
+
+
+@monitor.command()
+def export(
+    case: CaseName,
+    file: File,
+    out: Annotated[Path, typer.Option("--out", help="ONNX file.")],
+) -> None:
+    """Export the network of CASE with its monitor inside, for ONNX Runtime."""
+    from stoic.cases import load
+    from stoic.monitors.exported import export_onnx
+    from stoic.monitors.guarded import guard_with_file
+    from stoic.study import as_inputs
+
+    with one_line():
+        loaded = load(case, 4)
+        given = as_inputs(loaded.inputs)
+        export_onnx(guard_with_file(loaded.network, file, given), given, out)
+    chat(f"guarded network: {out}")

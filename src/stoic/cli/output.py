@@ -99,9 +99,9 @@ def aligned(rows: Sequence[dict[str, Any]]) -> str:
 
 
 @contextmanager
-def progress() -> Iterator[Progress | None]:
+def progress(things: str = "trials") -> Iterator[Progress | None]:
     """Show rate and time left: a bar on a terminal, else a line now and then."""
     from stoic.cli.progress import bar, lines
 
-    with bar() if sys.stderr.isatty() else lines(chat) as told:
+    with bar(things) if sys.stderr.isatty() else lines(chat, things) as told:
         yield told

@@ -12,7 +12,7 @@ _FIRST_S, _EVERY_S = 2.0, 15.0
 
 
 @contextmanager
-def bar() -> Iterator[Callable[[int, int], None]]:
+def bar(things: str) -> Iterator[Callable[[int, int], None]]:
     """Draw a bar on the terminal's error stream."""
     from rich.console import Console
     from rich.progress import (
@@ -24,7 +24,7 @@ def bar() -> Iterator[Callable[[int, int], None]]:
     )
 
     columns = (
-        TextColumn("trials"),
+        TextColumn(things),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]:.1f}/s"),
@@ -32,7 +32,7 @@ def bar() -> Iterator[Callable[[int, int], None]]:
     )
     pace = _Pace()
     with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
-        task = shown.add_task("trials", total=None, rate=0.0)
+        task = shown.add_task(things, total=None, rate=0.0)
 
         def told(done: int, total: int) -> None:
             shown.update(task, completed=done, total=total, rate=pace(done))
@@ -41,7 +41,9 @@ def bar() -> Iterator[Callable[[int, int], None]]:
 
 
 @contextmanager
-def lines(say: Callable[[str], None]) -> Iterator[Callable[[int, int], None]]:
+def lines(
+    say: Callable[[str], None], things: str
+) -> Iterator[Callable[[int, int], None]]:
     """Say a line after two seconds, and then one now and then."""
     pace = _Pace()
     due = time.monotonic() + _FIRST_S
@@ -54,13 +56,13 @@ def lines(say: Callable[[str], None]) -> Iterator[Callable[[int, int], None]]:
             return
         due = now + _EVERY_S
         left = f"about {(total - done) / rate:.0f} s left" if rate else "time unknown"
-        say(f"{done:,} of {total:,} trials, {rate:.1f}/s, {left}")
+        say(f"{done:,} of {total:,} {things}, {rate:.1f}/s, {left}")
 
     yield told
 
 
 class _Pace:
-    """Trials per second since the first that was told: a resumed run has done some."""
+    """Things per second since the first that was told: a resumed run has done some."""
 
     def __init__(self) -> None:
         self._first: tuple[int, float] | None = None

@@ -1,0 +1,114 @@
+"""A scorecard: everything that one monitor says of traces it has not seen, judged."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stoic.estimates.estimate import Estimate
+from stoic.monitors.breakdown import By, Line, recalls_by
+from stoic.monitors.evaluation import (
+    FalseAlarms,
+    Level,
+    check_examples,
+    false_alarms,
+    levels,
+    parts,
+)
+from stoic.monitors.labels import labels_of
+from stoic.monitors.monitor import Monitor
+from stoic.monitors.resamples import Resamples
+from stoic.monitors.traces import NOTHING, Traces
+
+__all__ = ["Scorecard", "scorecard", "told"]
+
+
+@dataclass(frozen=True)
+class Scorecard:
+    """How well a monitor does.
+
+    Args:
+        images: Inputs that it was tried on.
+        rows: Inferences.
+        levels: Precision and recall of its rules on rows with numbers only, as the
+            paper has them, and on all.
+        rules: False alarms of the rules.
+        alarm: False alarms of the calibrated alarm.
+        kinds: Alarms of the rules by kind of fault, kinds it never saw among them.
+        unlike: The same for the calibrated alarm.
+        strengths: Alarms of the rules by corruption and strength.
+        bits: Alarms of the rules by the bit that was hit.
+    """
+
+    images: int
+    rows: int
+    levels: dict[str, tuple[Level, ...]]
+    rules: FalseAlarms
+    alarm: FalseAlarms
+    kinds: tuple[Line, ...]
+    unlike: tuple[Line, ...]
+    strengths: tuple[Line, ...]
+    bits: tuple[Line, ...]
+
+    def as_record(self) -> dict[str, Any]:
+        """Return plain data."""
+        return asdict(self)
+
+
+def scorecard(monitor: Monitor, traces: Traces, *, draws: int = 400) -> Scorecard:
+    """Judge a monitor by traces of inputs and words that it was not fitted with.
+
+    Args:
+        monitor: Whose features the traces have.
+        traces: Fault-free inferences among them.
+        draws: Of the bootstrap over images and words.
+
+    Raises:
+        ValueError: A class of the monitor has no failed row, or none is fault-free.
+    """
+    names = monitor.rules.classes
+    said = monitor.verdicts(traces.columns(monitor.rules.features).values)
+    resamples = Resamples.of(traces.origin, count=draws)
+    known = np.isin(traces.origin.kind, (NOTHING, *names))
+    labels = _labels(traces, names, known)
+    check_examples(labels[known], names)
+    rows = parts(traces)
+    every = rows["together"]
+
+    def by(alarmed: NDArray[np.bool_], what: By) -> tuple[Line, ...]:
+        return recalls_by(traces, alarmed, resamples, every, what)
+
+    return Scorecard(
+        images=len(np.unique(traces.origin.image)),
+        rows=len(traces),
+        levels={
+            part: levels(labels, said.label, names, resamples, known & rows[part])
+            for part in ("finite", "together")
+        },
+        rules=false_alarms(traces, said.label > 0, resamples, every),
+        alarm=false_alarms(traces, said.unlike, resamples, every),
+        kinds=by(said.label > 0, "kind"),
+        unlike=by(said.unlike, "kind"),
+        strengths=by(said.label > 0, "strength"),
+        bits=by(said.label > 0, "bit"),
+    )
+
+
+def _labels(
+    traces: Traces, names: tuple[str, ...], known: NDArray[np.bool_]
+) -> NDArray[np.int64]:
+    """Return classes of rows; regular where the kind is none that has a class."""
+    labels = np.zeros(len(traces), np.int64)
+    labels[known] = labels_of(traces.rows(known), names)
+    return labels
+
+
+def told(estimate: Estimate | None) -> str:
+    """Return an estimate as a cell of a table, in percent."""
+    if estimate is None:
+        return "-"
+    value, low, high = (100 * x for x in (estimate.value, estimate.low, estimate.high))
+    return f"{value:.1f} [{low:.1f}, {high:.1f}]"
