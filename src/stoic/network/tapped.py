@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from stoic.network.program import First, Program, Ref, Step, as_reshape
+from stoic.network.subject import Inputs
 
 __all__ = ["Tapped", "tapped"]
 
@@ -24,24 +25,69 @@ class Tapped(nn.Module):
     Args:
         graph: From input leaves to output leaves, and the head's answer.
         program: That was captured.
+        inputs: That it was captured with: only their structure counts.
     """
 
-    def __init__(self, graph: fx.GraphModule, program: Program) -> None:
+    def __init__(self, graph: fx.GraphModule, program: Program, inputs: Inputs) -> None:
         super().__init__()
         self.graph = graph
         self._spec = program.output_spec
+        self._single = program.output_spec.is_leaf()
+        given = inputs.args, dict(inputs.kwargs)
+        self._example = pytree.tree_map(lambda _: None, given)
+        leaves = all(structure is None for structure in self._example[0])
+        self._plain = leaves and not inputs.kwargs
         self.eval()
 
     def forward(self, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        """Return the network's output, and what the head says of the values."""
-        leaves, answer = self.graph(*pytree.tree_leaves((args, kwargs)))
+        """Return the network's output, and what the head says of the values.
+
+        Raises:
+            ValueError: Inputs are given in another structure than the example's.
+        """
+        plain = self._plain and not kwargs and len(args) == len(self._example[0])
+        given = args if plain else _ordered(self._example, (args, kwargs))
+        leaves, answer = self.graph(*given)
+        if self._single:
+            return leaves[0], answer
         return pytree.tree_unflatten(list(leaves), self._spec), answer
+
+
+def _ordered(example: Any, given: Any) -> list[Any]:
+    """Return the leaves of inputs in the order of an example's, whose keys they have.
+
+    A caller may name keywords in any order; the graph knows one.
+    """
+    if example is None:
+        return [given]
+    keyed = isinstance(example, dict)
+    if keyed:
+        same = isinstance(given, dict) and set(example) == set(given)
+    else:
+        same = isinstance(given, (list, tuple)) and len(given) == len(example)
+    if not same:
+        raise ValueError(
+            f"inputs must be given as in the example, {_told(example)}, got "
+            f"{_told(given)}; name them in the same way"
+        )
+    keys = list(example) if keyed else range(len(example))
+    return [leaf for key in keys for leaf in _ordered(example[key], given[key])]
+
+
+def _told(given: Any) -> str:
+    """Return the structure of inputs, without the tensors."""
+    if isinstance(given, dict):
+        return "{" + ", ".join(f"{key}: {_told(x)}" for key, x in given.items()) + "}"
+    if isinstance(given, (list, tuple)):
+        return f"({', '.join(map(_told, given))})"
+    return "*"
 
 
 def tapped(
     program: Program,
     taps: Sequence[tuple[str, nn.Module]],
     head: nn.Module,
+    inputs: Inputs,
     through: Mapping[str, nn.Module] | None = None,
 ) -> Tapped:
     """Return a network with taps.
@@ -52,6 +98,7 @@ def tapped(
         program: The captured network.
         taps: Names of values, and modules that read them.
         head: Takes what the taps return, in their order, and makes an answer of it.
+        inputs: That it was captured with.
         through: Modules that values go through before anything else reads them.
 
     Raises:
@@ -63,7 +110,7 @@ def tapped(
         if through and step.name in through:
             builder.replace(step.name, through[step.name], value)
     read = [builder.read(name, module) for name, module in taps]
-    return Tapped(builder.finish(read, head), program)
+    return Tapped(builder.finish(read, head), program, inputs)
 
 
 class _Builder:
@@ -80,8 +127,14 @@ class _Builder:
             self._store(name, value)
 
     def _store(self, name: str, value: Any) -> None:
-        if isinstance(value, Tensor):
-            self._root.register_buffer(name, value.detach())
+        if isinstance(value, nn.Parameter):
+            # Products choose their kernel by who wants a gradient, even where none is
+            # computed. A parameter of its own: to move it leaves the network's there.
+            own = nn.Parameter(value.detach(), requires_grad=value.requires_grad)
+            self._root.register_parameter(name, own)
+        elif isinstance(value, Tensor):
+            plain = value.clone() if value.is_inference() else value.detach()
+            self._root.register_buffer(name, plain)
         else:
             setattr(self._root, name, value)
         self._nodes[name] = self._graph.get_attr(name)

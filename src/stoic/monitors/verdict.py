@@ -1,0 +1,126 @@
+"""A monitor's verdict in a few tensor operators, for use inside of a network."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from stoic.monitors.monitor import Monitor
+
+__all__ = ["Judge", "Verdict"]
+
+_LARGEST = float(np.finfo(np.float32).max)
+# The alarm's column lies so far below that it is never the largest.
+_ALARM = -8.0
+
+
+class Verdict(NamedTuple):
+    """What a monitor says of inferences. One entry per row.
+
+    Args:
+        label: Index of the class in `Monitor.classes`, int64.
+        score: How sure it is that something is wrong, from 0 to 1, float32.
+        rule: Number of the leaf that decided, int64; -1 where features are not finite.
+        unlike: Whether the calibrated alarm was raised, bool.
+    """
+
+    label: Tensor
+    score: Tensor
+    rule: Tensor
+    unlike: Tensor
+
+
+class Judge(nn.Module):
+    """What `Monitor.verdicts` says, by two comparisons and one small product.
+
+    All questions are of one kind: whether a feature lies within a span. The forks of
+    the tree ask some, the alarm one per feature, and whether a feature is finite is one
+    more. A leaf's column of the product is 0 where every answer on its path is as it
+    must be, and at most -1 elsewhere. That of non-finite features is above 0 where
+    there is one, else below. The numbers are so small that no format rounds them.
+
+    Args:
+        monitor: Whose verdicts it gives.
+    """
+
+    feature: Tensor
+    low: Tensor
+    high: Tensor
+    weight: Tensor
+    bias: Tensor
+    limit: Tensor
+    labels: Tensor
+    scores: Tensor
+    rules: Tensor
+
+    def __init__(self, monitor: Monitor) -> None:
+        super().__init__()
+        rules, alarm = monitor.rules, monitor.alarm
+        forks, count = rules.forks, len(rules.features)
+        every = list(range(count))
+        low = [*(fork.low for fork in forks), *alarm.low, *[-_LARGEST] * count]
+        high = [*(fork.high for fork in forks), *alarm.high, *[_LARGEST] * count]
+        weight, bias = _columns(rules.paths, count)
+        # Nothing lies within an empty span.
+        weight[np.array(low, np.float32) > np.array(high, np.float32)] = 0
+        labels = [*rules.labels, len(rules.classes)]
+        asked = [fork.feature for fork in forks] + every + every
+        self._leaves = len(rules.leaves)
+        for name, numbers, dtype in (
+            ("feature", asked, np.int64),
+            ("low", low, np.float32),
+            ("high", high, np.float32),
+            ("weight", weight, np.float32),
+            ("bias", bias, np.float32),
+            # A number of Python's would be copied into a tensor each time.
+            ("limit", _ALARM, np.float32),
+            ("labels", labels, np.int64),
+            ("scores", [*rules.scores, 1], np.float32),
+            ("rules", [*range(self._leaves), -1], np.int64),
+        ):
+            self.register_buffer(name, torch.from_numpy(np.array(numbers, dtype)))
+
+    def forward(self, *rows: Tensor) -> Verdict:
+        """Return verdicts of features.
+
+        Args:
+            rows: Features of each watch, float32 of shape ``(rows, numbers)``.
+        """
+        features = rows[0] if len(rows) == 1 else torch.cat(rows, 1)
+        asked = features.index_select(1, self.feature)
+        # What is no number is equal to nothing: it lies outside of every span.
+        inside = asked.clamp(self.low, self.high) == asked
+        found = torch.addmm(self.bias, inside.float(), self.weight)
+        leaf = found.argmax(1)
+        return Verdict(
+            self.labels.index_select(0, leaf),
+            self.scores.index_select(0, leaf),
+            self.rules.index_select(0, leaf),
+            found.select(1, -1) < self.limit,
+        )
+
+
+def _columns(
+    paths: NDArray[np.int8], features: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the product's weights and bias: leaves, non-finite, alarm.
+
+    Args:
+        paths: As `Rules.paths` has them.
+        features: How many there are.
+    """
+    forks, leaves = paths.shape
+    weight = np.zeros((forks + 2 * features, leaves + 2), np.float32)
+    weight[:forks, :leaves] = -paths.astype(np.float32)
+    weight[forks + features :, leaves] = -1
+    weight[forks : forks + features, leaves + 1] = 1
+    bias = np.zeros(leaves + 2, np.float32)
+    bias[:leaves] = -(paths < 0).sum(0)
+    # A quarter less than the number of features, so that it never ties with a leaf.
+    bias[leaves] = features - 0.25
+    bias[leaves + 1] = _ALARM - features
+    return weight, bias
