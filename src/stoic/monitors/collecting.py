@@ -23,6 +23,7 @@ from stoic.faults.formats import format_of
 from stoic.faults.models import BitFlip, FaultModel
 from stoic.faults.space import Fault, FaultSpace, fault_space
 from stoic.monitors.bounds import Floats
+from stoic.monitors.checksum import Checksums
 from stoic.monitors.corruptions import Corruption, Pixels
 from stoic.monitors.traces import MEMORY, Origin, Traces
 from stoic.monitors.watches import Watch, features_of
@@ -87,12 +88,20 @@ class Watched:
         watches: What is looked at, and how.
         criterion: What counts as a failure.
         scores: From the network's output to one row of scores per input.
+        checksums: Of layers, if they are to be looked at too.
     """
 
     subject: CapturedSubject
     watches: tuple[Watch, ...]
     criterion: Criterion = field(default_factory=Top1Changed)
     scores: Callable[[Any], Tensor] = scores_of
+    checksums: Checksums | None = None
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of all features, in order."""
+        more = self.checksums.features if self.checksums else ()
+        return (*features_of(self.watches), *more)
 
     @property
     def _values(self) -> dict[str, str]:
@@ -108,12 +117,12 @@ class Watched:
         self, bench: CapturedBench, faults: Sequence[Fault] = ()
     ) -> tuple[Floats, Tensor]:
         """Return features and scores of every input of a batch, under faults."""
-        values = self._values
+        values, sums = self._values, self.checksums
         names = {values[watch.value] for watch in self.watches}
-        output, found = bench.watched(faults, names)
+        output, found = bench.watched(faults, names | (sums.values if sums else set()))
         rows = [w.marker(found[values[w.value]], w.channels) for w in self.watches]
-        features = torch.cat(rows, 1).cpu().numpy()
-        return features, self.scores(output)
+        rows += [sums.excess(found)] if sums else []
+        return torch.cat(rows, 1).cpu().numpy(), self.scores(output)
 
 
 def words_of_layers(watched: Watched) -> tuple[list[Site], list[Site]]:
@@ -179,8 +188,7 @@ class _Runs:
             self._image, failed.cpu().numpy(), broken.cpu().numpy(), **origin
         )
         plain = scores.detach().float().reshape(len(scores), -1).cpu().numpy()
-        names = features_of(self._watched.watches)
-        return Traces(names, features, plain, found)
+        return Traces(self._watched.features, features, plain, found)
 
     def clean(self) -> Iterator[Traces]:
         """Yield the run without a fault."""

@@ -8,6 +8,8 @@ from typing import Any
 
 from stoic.monitors.markers import (
     ChannelQuantiles,
+    ChannelSums,
+    Extremes,
     Marker,
     Quantiles,
     as_record,
@@ -16,7 +18,14 @@ from stoic.monitors.markers import (
 from stoic.network.captured import CapturedSubject
 from stoic.network.sites import Site
 
-__all__ = ["Watch", "as_watches", "every_layer", "features_of", "reduced"]
+__all__ = [
+    "Watch",
+    "as_watches",
+    "every_layer",
+    "every_marker",
+    "features_of",
+    "reduced",
+]
 
 # What layers compute: products with weights, and attention.
 _PAPER = ChannelQuantiles()
@@ -70,6 +79,17 @@ def every_layer(subject: CapturedSubject, marker: Marker = _PAPER) -> tuple[Watc
         for watch in [Watch(site.name, _channels(subject, site), marker)]
         if _problem(site, watch) is None
     )
+
+
+def every_marker(subject: CapturedSubject) -> tuple[Watch, ...]:
+    """Watch every layer by all markers that any baseline reads."""
+    sites = {site.name: site for site in subject.sites}
+    found = []
+    for watch in every_layer(subject):
+        sums = ChannelSums(_count(sites[watch.value], watch))
+        for marker in (watch.marker, Extremes(), sums, Quantiles(stride=8)):
+            found.append(replace(watch, marker=marker))
+    return tuple(found)
 
 
 def as_watches(
