@@ -345,6 +345,18 @@ def test_too_little_to_learn_from_is_refused() -> None:
         fit(network, inputs[:30], rate=0.2)
 
 
+def test_another_way_to_choose_features() -> None:
+    network, inputs = case()
+
+    found = fit(network, inputs[:300], choose="importance", rate=0.05)
+
+    assert found.choice and found.choice.best.within(found.choice.full)
+    tried = [len(trial.features) for trial in found.choice.tried]
+    assert tried == list(range(1, len(tried) + 1))
+    with pytest.raises(ValueError, match="choose must be .*got 'guessing'"):
+        fit(network, inputs[:300], choose="guessing")
+
+
 def test_a_network_that_cannot_be_captured_is_refused() -> None:
     class Branching(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
@@ -436,6 +448,23 @@ def test_the_command_says_in_one_line_what_is_wrong(
     assert main(["monitor", "fit", "digits", "--inputs", "60", "--out", "x"]) == 2
     told = capsys.readouterr().err.strip().splitlines()
     assert all(line.startswith("stoic: ") for line in (told[0], told[-1]))
+
+
+def test_a_missing_package_is_said_in_one_line(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = tmp_path / "digits.json"
+    fitted().monitor.save(path)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+
+    code = main(
+        ["monitor", "export", "digits", str(path), "--out", str(tmp_path / "m.onnx")]
+    )
+
+    assert code == 2 and not (tmp_path / "m.onnx").exists()
+    assert "stoic: export to ONNX needs the package onnx" in capsys.readouterr().err
 
 
 def test_spoilt_inputs_are_found_again() -> None:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
-from stoic.campaign.checks import check_inputs, check_network, check_runs
+from stoic.campaign.checks import check_inputs, check_name, check_network, check_runs
 from stoic.campaign.fingerprint import network_fingerprint
 from stoic.campaign.untouched import untouched
 from stoic.criteria import Criterion, Top1Changed
 from stoic.monitors.collecting import Recipe, Spoilt, Watched, collected
-from stoic.monitors.corruptions import CORRUPTIONS, UNSEEN, Pixels, pixels_of
-from stoic.monitors.fitting import fit_monitor, lesson_of
+from stoic.monitors.corruptions import CORRUPTIONS, UNSEEN, Pixels, is_image, pixels_of
+from stoic.monitors.fitting import Lesson, fit_monitor, lesson_of
 from stoic.monitors.markers import ChannelQuantiles, Marker
 from stoic.monitors.monitor import Monitor
-from stoic.monitors.reduction import Choice, by_steps, pruning
+from stoic.monitors.reduction import Choice, by_importance, by_pairs, by_steps, pruning
 from stoic.monitors.strengths import strengths
 from stoic.monitors.traces import Traces
 from stoic.monitors.watches import Watch, as_watches, every_layer
@@ -37,6 +38,8 @@ class MonitorSettings:
         values: To watch, by name; every layer by default.
         marker: What is computed of each.
         features: How many to keep at most; 0 for all.
+        choose: How: ``steps``, one after the other; ``importance``, in its order, as
+            many as it takes; or ``pairs``, the best of them.
         corruptions: Whether inputs are corrupted; only images can be.
         alpha: Of the pruning of the tree; by default the most that costs little.
         rate: Of false alarms of the calibrated alarm.
@@ -48,6 +51,7 @@ class MonitorSettings:
     values: tuple[str, ...] = ()
     marker: Marker = ChannelQuantiles()
     features: int = 4
+    choose: str = "steps"
     corruptions: bool = True
     alpha: float | None = None
     rate: float = 0.01
@@ -111,6 +115,7 @@ def fit(
             one line says what to do.
     """
     chosen = replace(settings or MonitorSettings(), **changes)
+    check_name("choose", chosen.choose, ("steps", "importance", "pairs"))
     given = as_inputs(inputs)
     say = notice or (lambda line: None)
     with untouched(network):
@@ -120,7 +125,12 @@ def fit(
     say("choosing features and rules")
     lesson, choice = lesson_of(gathered.learning), None
     if chosen.features:
-        choice = by_steps(lesson, gathered.choosing, most=chosen.features)
+        ways: dict[str, Callable[[Lesson, Traces], Choice]] = {
+            "steps": partial(by_steps, most=chosen.features),
+            "importance": by_importance,
+            "pairs": by_pairs,
+        }
+        choice = ways[chosen.choose](lesson, gathered.choosing)
         lesson = lesson.on(choice.best.features)
     kept = gathered.choosing.columns(lesson.traces.features)
     alpha = pruning(lesson, kept) if chosen.alpha is None else chosen.alpha
@@ -252,8 +262,7 @@ def _watched(network: nn.Module, inputs: Inputs, chosen: MonitorSettings) -> Wat
 
 def _pixels(inputs: Inputs) -> Pixels | None:
     """Return the range of the images among the inputs, if there are any."""
-    images = [leaf for leaf in inputs.leaves if isinstance(leaf, Tensor)]
-    images = [leaf for leaf in images if leaf.dim() == 4]
+    images = [leaf for leaf in inputs.leaves if is_image(leaf)]
     return pixels_of(images[0]) if images else None
 
 

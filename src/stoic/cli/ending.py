@@ -29,7 +29,7 @@ def one_line() -> Iterator[None]:
     """Say what a user did wrong in one line, without a traceback."""
     try:
         yield
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ModuleNotFoundError) as error:
         stop(error, WRONG_USE)
 
 

@@ -38,6 +38,9 @@ def fit(
     features: Annotated[
         int, typer.Option("--features", help="To keep at most; 0 for all.")
     ] = 4,
+    choose: Annotated[
+        str, typer.Option("--choose", help="How: steps, importance or pairs.")
+    ] = "steps",
     rate: Annotated[
         float, typer.Option("--rate", help="False alarms of the calibrated alarm.")
     ] = 0.01,
@@ -59,6 +62,7 @@ def fit(
                 loaded.inputs,
                 values=tuple(name.strip() for name in watch.split(",") if name),
                 features=features,
+                choose=choose,
                 rate=rate,
                 alpha=alpha,
                 seed=seed,
@@ -123,7 +127,7 @@ def evaluate(
 
     with one_line():
         found = Monitor.load(file)
-        used = int(found.about["inputs"])
+        used = int(found.about.get("inputs", 0))
         loaded = load(case, used + inputs)
         given = as_inputs(loaded.inputs).rows(used, used + inputs)
         with progress("inputs") as ticks:

@@ -61,11 +61,6 @@ class Bounds:
         most = high + away * (abs(high) + float(_TINY))
         return float(np.float32(least)), float(np.float32(most))
 
-    @property
-    def outside(self) -> NDArray[np.bool_]:
-        """Which features never move: any other value is outside."""
-        return np.asarray(self.low == self.high)
-
 
 def bounds_of(batches: Iterable[Floats]) -> Bounds:
     """Return the bounds of features that come batch by batch.

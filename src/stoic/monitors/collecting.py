@@ -201,12 +201,8 @@ class _Runs:
         for each in spoilt:
             assert pixels is not None
             chance = zlib.crc32(f"{self._seed} {each.corruption.name}".encode())
-            leaves = self._inputs.leaves
-            image = next(i for i, leaf in enumerate(leaves) if _is_image(leaf))
-            leaves[image] = pixels.corrupted(
-                leaves[image], each.corruption, each.strength, chance
-            )
-            bench = self._watched.bench(self._inputs.with_leaves(leaves))
+            inputs = pixels.on(self._inputs, each.corruption, each.strength, chance)
+            bench = self._watched.bench(inputs)
             features, scores = self._watched.seen(bench)
             yield self._traces(
                 features,
@@ -290,7 +286,3 @@ def _top_bits(site: Site) -> str:
     assert format is not None
     bits = [bit for bit, role in enumerate(format.roles) if role == "exponent"]
     return ",".join(map(str, bits[-3:])) if bits else "all"
-
-
-def _is_image(leaf: Any) -> bool:
-    return isinstance(leaf, Tensor) and leaf.dim() == 4

@@ -9,12 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["CORRUPTIONS", "UNSEEN", "Corruption", "Pixels", "pixels_of"]
+from stoic.network.subject import Inputs
+
+__all__ = ["CORRUPTIONS", "UNSEEN", "Corruption", "Pixels", "is_image", "pixels_of"]
 
 
 @dataclass(frozen=True)
@@ -50,13 +53,9 @@ def _blur(images: Tensor, strength: float, seed: int) -> Tensor:
     channels = images.shape[1]
     padded = functional.pad(images, (reach,) * 4, mode="reflect")
     for shape in ((1, 1, 1, -1), (1, 1, -1, 1)):
-        weight = kernel.reshape(shape).expand(channels, 1, *_two(shape, len(kernel)))
+        weight = kernel.reshape(shape).expand(channels, -1, -1, -1)
         padded = functional.conv2d(padded, weight, groups=channels)
     return padded
-
-
-def _two(shape: tuple[int, ...], length: int) -> tuple[int, int]:
-    return (1, length) if shape[-1] == -1 else (length, 1)
 
 
 def _contrast(images: Tensor, strength: float, seed: int) -> Tensor:
@@ -113,6 +112,15 @@ class Pixels:
     black: Tensor
     white: Tensor
 
+    def on(
+        self, inputs: Inputs, corruption: Corruption, strength: float, seed: int
+    ) -> Inputs:
+        """Return inputs of which the first that is an image is corrupted."""
+        leaves = inputs.leaves
+        place = next(i for i, leaf in enumerate(leaves) if is_image(leaf))
+        leaves[place] = self.corrupted(leaves[place], corruption, strength, seed)
+        return inputs.with_leaves(leaves)
+
     def corrupted(
         self, inputs: Tensor, corruption: Corruption, strength: float, seed: int
     ) -> Tensor:
@@ -125,6 +133,11 @@ class Pixels:
     @staticmethod
     def _shaped(each: Tensor) -> Tensor:
         return each.reshape(1, -1, 1, 1)
+
+
+def is_image(leaf: Any) -> bool:
+    """Say whether an input has the shape of images."""
+    return isinstance(leaf, Tensor) and leaf.dim() == 4
 
 
 def pixels_of(inputs: Tensor) -> Pixels:

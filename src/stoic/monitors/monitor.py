@@ -63,7 +63,7 @@ class Monitor:
             raise ValueError(
                 "rules must be about the features that are watched, got rules about "
                 f"{len(self.rules.features)} and watches for "
-                f"{len(features_of(self.watches))}; use Rules.on"
+                f"{len(features_of(self.watches))}; fit rules to the watched features"
             )
 
     @property

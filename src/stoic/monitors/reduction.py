@@ -105,6 +105,12 @@ def importances(lesson: Lesson) -> NDArray[np.float64]:
     return np.asarray(tree.feature_importances_)
 
 
+def _by_rank(lesson: Lesson) -> list[str]:
+    """Return the features, the most important one first."""
+    order = np.argsort(-importances(lesson), kind="stable")
+    return [lesson.traces.features[number] for number in order]
+
+
 def by_importance(
     lesson: Lesson,
     traces: Traces,
@@ -120,8 +126,7 @@ def by_importance(
         alpha: Of the pruning.
         tick: Told of each trial.
     """
-    order = np.argsort(-importances(lesson), kind="stable")
-    names = [lesson.traces.features[number] for number in order]
+    names = _by_rank(lesson)
     return _until(lesson, traces, alpha, tick, (names[:n] for n in _counts(len(names))))
 
 
@@ -129,7 +134,7 @@ def by_pairs(
     lesson: Lesson,
     traces: Traces,
     *,
-    most: int = 24,
+    among: int = 24,
     alpha: float = 1e-5,
     tick: Callable[[Trial], None] | None = None,
 ) -> Choice:
@@ -138,12 +143,11 @@ def by_pairs(
     Args:
         lesson: To learn from.
         traces: Of other inputs and faults, to judge by.
-        most: How many features.
+        among: How many of the most important ones to pair.
         alpha: Of the pruning.
         tick: Told of each trial.
     """
-    order = np.argsort(-importances(lesson), kind="stable")[:most]
-    names = [lesson.traces.features[number] for number in order]
+    names = _by_rank(lesson)[:among]
     bench = _Bench.of(lesson, traces, alpha)
     full = bench(lesson.traces.features)
     tried = list(_told(bench, itertools.combinations(names, 2), tick))
@@ -169,8 +173,7 @@ def by_steps(
         alpha: Of the pruning.
         tick: Told of each trial.
     """
-    order = np.argsort(-importances(lesson), kind="stable")[:among]
-    names = [lesson.traces.features[number] for number in order]
+    names = _by_rank(lesson)[:among]
     bench = _Bench.of(lesson, traces, alpha)
     full, tried = bench(lesson.traces.features), []
     best = Trial((), 0.0, 0.0)

@@ -102,11 +102,6 @@ class Rules:
         """Of each leaf, the share of classes that are not regular."""
         return np.array([1 - leaf.shares[0] for leaf in self.leaves], np.float32)
 
-    @cached_property
-    def used(self) -> tuple[int, ...]:
-        """Indices of the features that some fork asks about."""
-        return tuple(sorted({fork.feature for fork in self.forks}))
-
     def leaf_of(self, features: Floats) -> NDArray[np.int64]:
         """Return the number of the leaf that each row ends in.
 
@@ -177,23 +172,6 @@ class Rules:
             return Fork(index[node["feature"]], *ends, inside, outside)
 
         return cls(tuple(record["classes"]), features, read(record["tree"]))
-
-    def on(self, features: Sequence[str]) -> Rules:
-        """Return the same rules on other features, among which theirs are.
-
-        Args:
-            features: Their names.
-        """
-        index = {name: number for number, name in enumerate(features)}
-
-        def moved(node: Node) -> Node:
-            if isinstance(node, Leaf):
-                return node
-            at = index[self.features[node.feature]]
-            ends = node.low, node.high
-            return Fork(at, *ends, moved(node.inside), moved(node.outside))
-
-        return Rules(self.classes, tuple(features), moved(self.root))
 
 
 def fitted(

@@ -40,13 +40,11 @@ def strengths(
     found: dict[tuple[str, float], Spoilt] = {}
     bench = watched.bench(inputs)
     _, golden = watched.seen(bench)
-    image = next(i for i, leaf in enumerate(inputs.leaves) if leaf.dim() == 4)
 
     @cache
     def failing(corruption: Corruption, strength: float) -> float:
-        leaves = inputs.leaves
-        leaves[image] = pixels.corrupted(leaves[image], corruption, strength, seed)
-        _, scores = watched.seen(watched.bench(inputs.with_leaves(leaves)))
+        spoilt = pixels.on(inputs, corruption, strength, seed)
+        _, scores = watched.seen(watched.bench(spoilt))
         return float(watched.criterion.failed(golden, scores, None).double().mean())
 
     for corruption in corruptions:
