@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float32, Float64
 from torch import Tensor
 
-from stoic.cases.signs import chance
+from stoic.cases.signs import camera, chance
 from stoic.cases.signs.art import load_art
 from stoic.cases.signs.backdrop import backdrops
 from stoic.cases.signs.scenes import Scenes
@@ -22,7 +22,6 @@ SIZE = 48
 Picture = Float64[Tensor, "scene 3 size size"]
 Planes = Float64[Tensor, "scene 4 size size"]
 
-_FOCUS = 2.5
 _FINER = 2
 _CHUNK = 64
 
@@ -54,34 +53,8 @@ def _on_sign(scenes: Scenes, size: int) -> Float64[Tensor, "scene size size 2"]:
     """Say which place of the sign each pixel sees, in halves of the sign's width."""
     pixel = _pixels(size)
     y, x = torch.meshgrid(pixel, pixel, indexing="ij")
-    rays = torch.stack([x / _FOCUS, y / _FOCUS, torch.ones_like(x)], dim=-1)
-    seen = rays.view(1, -1, 3) @ torch.linalg.inv(_pose(scenes)).transpose(1, 2)
-    # Beyond the sign's horizon a ray never meets it: send it far away.
-    places: Tensor = seen[..., :2] / seen[..., 2:].clamp(min=1e-4)
+    places = camera.seen(camera.pose(scenes), x.reshape(1, -1), y.reshape(1, -1))
     return places.view(len(scenes), size, size, 2)
-
-
-def _pose(scenes: Scenes) -> Float64[Tensor, "scene 3 3"]:
-    """Map a place (u, v, 1) of the sign to where it is before the camera."""
-    turn = _turn(scenes.yaw, (2, 0)) @ _turn(scenes.pitch, (1, 2))
-    turn = turn @ _turn(scenes.roll, (0, 1))
-    # The farther away, the farther from the axis is what is seen at one place.
-    right, down = scenes.shift_x / scenes.scale, scenes.shift_y / scenes.scale
-    centre = torch.stack([right, down, _FOCUS / scenes.scale], dim=1)
-    return torch.stack([turn[..., 0], turn[..., 1], centre], dim=2)
-
-
-def _turn(
-    degrees: Float64[Tensor, " scene"], plane: tuple[int, int]
-) -> Float64[Tensor, "scene 3 3"]:
-    """Make rotations by ``degrees`` from the first axis of ``plane`` to the second."""
-    first, second = plane
-    angle = degrees.deg2rad()
-    turn = torch.eye(3, dtype=torch.float64).repeat(len(degrees), 1, 1)
-    turn[:, first, first] = turn[:, second, second] = angle.cos()
-    turn[:, second, first] = angle.sin()
-    turn[:, first, second] = -angle.sin()
-    return turn
 
 
 def _with_occluder(view: Picture, scenes: Scenes) -> Picture:
