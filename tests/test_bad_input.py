@@ -155,6 +155,11 @@ SETTINGS: list[tuple[dict[str, Any], list[str]]] = [
     ({"labels": labels(5)}, ["labels", "5", "6"]),
     ({"labels": labels().float()}, ["labels", "float32"]),
     ({"labels": [0] * 6}, ["labels", "list"]),
+    ({"labels": torch.zeros(6, 5, 5)}, ["labels", "one per input", "(6, 5, 5)"]),
+    (
+        {"labels": torch.zeros(5, 5, 5), "criterion": "detections-changed"},
+        ["labels", "a row per input", "(5, 5, 5)", "6 inputs"],
+    ),
     ({"clusters": labels(7)}, ["clusters", "7", "6"]),
     ({"inputs": points(0)}, ["inputs", "at least 1"]),
     ({"inputs": "photos"}, ["inputs", "str"]),

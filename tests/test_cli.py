@@ -13,6 +13,7 @@ import pytest
 from stoic.cli import commands
 from stoic.cli.commands import main
 from stoic.estimates import TABLES
+from stoic.estimates.measured import open_measured
 from stoic.settings import Settings
 from stoic.study import pvf
 
@@ -37,6 +38,20 @@ def many():
     network, _, _ = small()
     inputs = 3 * torch.randn(40, 4)
     return network, inputs, network(inputs).argmax(1)
+
+def detecting():
+    torch.manual_seed(0)
+    network, inputs = nn.Linear(4, 4).eval(), torch.randn(6, 4)
+    def boxed(scores):
+        there = torch.ones(len(scores), 1)
+        sides = [0 * there, 0 * there, there, 1 + scores[:, :1].abs()]
+        kind, sure = (scores[:, 1:2] > 0).float(), scores[:, 2:3].sigmoid()
+        return torch.cat([*sides, kind, sure], 1)[:, None]
+    labels = boxed(network(inputs))[..., :5].detach()
+    return {
+        "network": network, "inputs": inputs, "labels": labels, "tail": boxed,
+        "criterion": "detections-changed",
+    }
 
 def deciding():
     class Deciding(nn.Module):
@@ -177,6 +192,25 @@ def test_sdc_and_nonfinite_are_one_outcome_where_asked(
             "unknown": shares["unknown"],
         }
     )
+
+
+def test_a_case_says_by_what_it_is_judged(capsys: pytest.CaptureFixture[str]) -> None:
+    assert measure("--out", "run", "--verify", "60", case="cli_case:detecting") == 0
+    assert measure("--out", "fast", "--mode", "fast", case="cli_case:detecting") == 0
+    other = ("--out", "other", "--criterion", "any-change")
+    assert measure(*other, case="cli_case:detecting") == 0
+
+    exact, fast, any_change = (open_measured(name) for name in ("run", "fast", "other"))
+    data = exact.run.manifest.data
+    assert exact.run.manifest.criterion["name"] == "detections-changed"
+    assert any_change.run.manifest.criterion["name"] == "any-change"
+    assert (data.labelled, data.rows) == (False, True)
+    assert "with labels" in Path("run/report.html").read_text()
+    shares = [each.pvf.value for each in (exact, fast, any_change)]
+    assert 0 < shares[0] == shares[1] < shares[2]
+
+    assert measure("--table", "class", case="cli_case:detecting") == 2
+    assert "table class must have inputs with labels" in capsys.readouterr().err
 
 
 def test_every_table_is_asked_for_by_name(capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,6 +18,7 @@ from stoic.criteria import (
     AnyChange,
     Criterion,
     Custom,
+    DetectionsChanged,
     Threshold,
     Tolerance,
     Top1Changed,
@@ -47,8 +48,11 @@ EVERY: list[Criterion] = [
     Tolerance(0.0, 0.5),
     AnyChange(),
     Custom(disagree, name="disagree"),
+    DetectionsChanged(),
+    DetectionsChanged(0.75, 0.5),
 ]
-NAMED = [criterion for criterion in EVERY if not isinstance(criterion, Custom)]
+# Those of scores; `test_detections` has more of the other one.
+NAMED = [c for c in EVERY if not isinstance(c, Custom | DetectionsChanged)]
 
 # --- The definitions, one row at a time, in plain Python -----------------------------
 
@@ -174,11 +178,8 @@ def test_a_row_of_nothing_but_nan_fails_class_0() -> None:
     faulty = torch.full((1, 4), NAN)
     assert int(faulty.argmax()) == 0, "else the trap is not there"
 
-    for criterion in EVERY:
-        if not isinstance(criterion, Custom):
-            assert criterion.failed(golden, faulty, torch.tensor([0])).tolist() == [
-                True
-            ]
+    for criterion in NAMED:
+        assert criterion.failed(golden, faulty, torch.tensor([0])).tolist() == [True]
 
 
 @pytest.mark.parametrize("k", [1, 2, 3])
@@ -280,6 +281,23 @@ def criterion(request: pytest.FixtureRequest) -> Criterion:
     return found
 
 
+def detections(scores: Tensor) -> Tensor:
+    """As many boxes as there are scores, side by side, each of a class of its own."""
+    place = torch.arange(CLASSES).expand_as(scores).to(scores.dtype)
+    zero, one = torch.zeros_like(scores), torch.ones_like(scores)
+    rows = [place, zero, place + 1, one, place, scores.sigmoid()]
+    return torch.stack(rows, dim=2)
+
+
+def judged_by(criterion: Criterion, scores: Tensor) -> tuple[Tensor, Tensor]:
+    """Scores and their classes, as the criterion takes outputs and labels."""
+    classes = scores.argmax(1)
+    if not isinstance(criterion, DetectionsChanged):
+        return scores, classes
+    output = detections(scores)
+    return output, output[torch.arange(len(scores)), classes, None, :5]
+
+
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 
 
@@ -291,7 +309,8 @@ def test_a_criterion_is_pure_and_gives_one_verdict_per_input(
     faulty = golden.clone()
     faulty[1, 2], faulty[2, 0], faulty[3] = INF, NAN, 0.5
     faulty[4] = faulty[4].flip(0)
-    labels = golden.argmax(1)
+    golden, labels = judged_by(criterion, golden)
+    faulty, _ = judged_by(criterion, faulty)
     given_ = [golden.clone(), faulty.clone(), labels.clone()]
 
     failed, again = (criterion.failed(golden, faulty, labels) for _ in range(2))
@@ -307,9 +326,9 @@ def test_a_criterion_is_pure_and_gives_one_verdict_per_input(
 
 
 def test_inputs_do_not_see_each_other(criterion: Criterion) -> None:
-    golden, noise = torch.randn(8, CLASSES), torch.randn(8, CLASSES)
-    labels = golden.argmax(1)
-    faulty = golden + noise * (torch.arange(8)[:, None] > 3)
+    scores, noise = torch.randn(8, CLASSES), torch.randn(8, CLASSES)
+    golden, labels = judged_by(criterion, scores)
+    faulty, _ = judged_by(criterion, scores + noise * (torch.arange(8)[:, None] > 3))
 
     together = criterion.failed(golden, faulty, labels).tolist()
 
@@ -320,7 +339,7 @@ def test_inputs_do_not_see_each_other(criterion: Criterion) -> None:
     assert together == alone
 
 
-@pytest.mark.parametrize("known", NAMED, ids=named)
+@pytest.mark.parametrize("known", [*NAMED, *EVERY[-2:]], ids=named)
 def test_a_criterion_is_made_again_from_its_record(known: Criterion) -> None:
     record = json.loads(json.dumps(known.as_record()))
 
@@ -423,7 +442,7 @@ def test_what_has_no_classes_is_refused(known: Criterion, output: Tensor) -> Non
         known.failed(output, output, labels)
 
 
-@pytest.mark.parametrize("known", NAMED, ids=named)
+@pytest.mark.parametrize("known", [*NAMED, DetectionsChanged()], ids=named)
 def test_what_is_no_tensor_is_refused(known: Criterion) -> None:
     with pytest.raises(ValueError, match="got dict"):
         known.failed({"boxes": 1}, {"boxes": 1}, torch.zeros(1, dtype=torch.long))

@@ -15,7 +15,11 @@ VALUES, ENGINE, VIEWS, SURFACE, FRONT = range(1, 6)
 LAYERS = {
     **dict.fromkeys(("records", "estimates", "plans"), VALUES),
     **dict.fromkeys(
-        ("network", "faults", "criteria", "campaign", "population", "words"), ENGINE
+        (
+            *("network", "faults", "criteria", "detections"),
+            *("campaign", "population", "words"),
+        ),
+        ENGINE,
     ),
     **dict.fromkeys(("hardware", "sensitivity", "monitors", "causes", "harden"), VIEWS),
     **dict.fromkeys(

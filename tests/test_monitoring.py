@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 import stoic
 from stoic.cli import main
+from stoic.detections import DetectionsChanged
 from stoic.faults.formats import write_word
 from stoic.monitoring import Fitted, MonitorSettings, fit, seen_by
 from stoic.monitors.collecting import Flips, Recipe, Spoilt, Watched, collected, half_of
@@ -313,6 +314,26 @@ def test_a_monitor_is_fitted_and_tells_other_inputs_apart() -> None:
     clean = seen.origin.kind == NOTHING
     assert (said[clean] > 0).mean() < 0.2
     assert {"darkness", "pixelation", "specks"} <= set(traces.origin.kind)
+
+
+def boxed(scores: Tensor) -> Tensor:
+    """One detection of each image, of its best class."""
+    best, classes = scores.softmax(1).max(1)
+    box = torch.tensor([0.0, 0.0, 1.0, 1.0]).expand(len(scores), -1)
+    return torch.cat([box, classes[:, None], best[:, None]], 1)[:, None]
+
+
+def test_a_monitor_goes_by_the_tail_and_criterion_of_a_case() -> None:
+    network, inputs = case()
+    judged = MonitorSettings(criterion=DetectionsChanged(confidence=1e-6), tail=boxed)
+
+    by_box = seen_by(fitted().monitor, network, inputs[420:440], settings=judged)
+
+    # Whoever finds another class in the same box finds something wrong.
+    by_class = seen_by(fitted().monitor, network, inputs[420:440])
+    assert by_box.scores.shape == (len(by_class), 6)
+    assert by_box.origin.failed.any() and not by_box.origin.failed.all()
+    assert by_box.origin.failed.tolist() == by_class.origin.failed.tolist()
 
 
 def test_a_network_is_left_as_it_was_and_the_same_seed_gives_the_same_monitor() -> None:

@@ -15,12 +15,14 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from stoic.detections import DetectionsChanged
 from stoic.words import as_words
 
 __all__ = [
     "AnyChange",
     "Criterion",
     "Custom",
+    "DetectionsChanged",
     "Threshold",
     "Tolerance",
     "Top1Changed",
@@ -260,11 +262,15 @@ def named_criterion(text: str) -> Criterion:
         "top1-changed": Top1Changed(),
         "top1-wrong": Top1Wrong(),
         "any-change": AnyChange(),
+        "detections-changed": DetectionsChanged(),
     }
     numbered: dict[str, Callable[[str], Criterion]] = {
         "top-k": lambda value: TopKLost(int(value)),
         "threshold": lambda value: Threshold(float(value)),
         "tolerance": lambda value: Tolerance(*map(float, value.split(","))),
+        "detections-changed": lambda value: DetectionsChanged(
+            *map(float, value.split(","))
+        ),
     }
     if name in plain and not number:
         return plain[name]

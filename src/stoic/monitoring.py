@@ -11,6 +11,7 @@ from torch import nn
 
 from stoic.campaign.checks import check_inputs, check_name, check_network, check_runs
 from stoic.campaign.fingerprint import network_fingerprint
+from stoic.campaign.scores import scores_of
 from stoic.campaign.untouched import untouched
 from stoic.criteria import Criterion, Top1Changed
 from stoic.monitors.collecting import Recipe, Spoilt, Watched, collected
@@ -46,6 +47,7 @@ class MonitorSettings:
         batch: Inputs per run.
         seed: Of all randomness.
         criterion: What counts as a failure.
+        tail: What turns the network's output into what is judged, outside of the graph.
     """
 
     values: tuple[str, ...] = ()
@@ -58,6 +60,7 @@ class MonitorSettings:
     batch: int = 50
     seed: int = 0
     criterion: Criterion = Top1Changed()
+    tail: Callable[[Any], Any] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -257,7 +260,7 @@ def _watched(network: nn.Module, inputs: Inputs, chosen: MonitorSettings) -> Wat
         watches = as_watches(subject, chosen.values, chosen.marker)
     else:
         watches = every_layer(subject, chosen.marker)
-    return Watched(subject, watches, chosen.criterion)
+    return Watched(subject, watches, chosen.criterion, chosen.tail or scores_of)
 
 
 def _pixels(inputs: Inputs) -> Pixels | None:

@@ -30,7 +30,7 @@ from stoic.campaign.trials import Bay
 from stoic.campaign.untouched import untouched
 from stoic.campaign.verify import verify_run
 from stoic.cases.case import Case
-from stoic.criteria import named_criterion
+from stoic.criteria import Criterion, named_criterion
 from stoic.estimates.clusters import check_population
 from stoic.estimates.measured import Measured, open_measured
 from stoic.estimates.tables import About, check_about
@@ -73,7 +73,7 @@ def pvf(
     Args:
         network: In evaluation mode; left bit for bit as it was.
         inputs: A tensor, a tuple or a dictionary of them; each has a row per input.
-        labels: The right class of each input.
+        labels: The right class of each input, or rows that the criterion asks for.
         settings: The campaign.
         out: Run folder, made or gone on with; a temporary one by default.
         name: Of the network, for people.
@@ -98,7 +98,7 @@ def pvf(
     check_about(about)
     path = Path(out) if out else None
     chosen = _resumed(replace(settings or Settings(), **changes), path)
-    given = _checked(network, inputs, labels, clusters)
+    given = _checked(network, inputs, labels, clusters, _criterion(chosen))
     name = name or type(network).__name__
     case = Case(name, network, inputs, labels, classes, clusters, tail)
     case = _deployed(case, given) if chosen.as_deployed else case
@@ -112,11 +112,15 @@ def pvf(
 
 
 def _checked(
-    network: nn.Module, inputs: Any, labels: Tensor | None, clusters: Tensor | None
+    network: nn.Module,
+    inputs: Any,
+    labels: Tensor | None,
+    clusters: Tensor | None,
+    criterion: Criterion,
 ) -> Inputs:
     given = as_inputs(inputs)
     check_network(network)
-    check_inputs(given, labels)
+    check_inputs(given, labels, criterion)
     check_clusters(clusters, given)
     return given
 
@@ -236,7 +240,7 @@ def _campaign(
         inputs,
         case.labels,
         batch,
-        _judge(chosen, case.tail),
+        Judge(_criterion(chosen), case.tail),
         chosen.mode == "fast",
         chosen.limit_s,
     )
@@ -269,11 +273,9 @@ def _adaptive(
     )
 
 
-def _judge(chosen: Settings, tail: Callable[[Any], Any] | None) -> Judge:
+def _criterion(chosen: Settings) -> Criterion:
     criterion = chosen.criterion
-    if isinstance(criterion, str):
-        criterion = named_criterion(criterion)
-    return Judge(criterion, tail)
+    return named_criterion(criterion) if isinstance(criterion, str) else criterion
 
 
 def _space(subject: Subject, chosen: Settings, inputs: int) -> FaultSpace:

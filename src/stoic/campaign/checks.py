@@ -14,7 +14,8 @@ from stoic.campaign.facts import Judge
 from stoic.campaign.fingerprint import data_fingerprint, joined_fingerprint
 from stoic.campaign.scores import scores_of
 from stoic.campaign.trials import Bay
-from stoic.criteria import Criterion
+from stoic.criteria import Criterion, Custom
+from stoic.detections import DetectionsChanged
 from stoic.network.captured import CapturedSubject
 from stoic.network.memory import now
 from stoic.network.prepare import attention_by_parts
@@ -29,6 +30,7 @@ __all__ = [
     "check_name",
     "check_network",
     "check_runs",
+    "class_labels",
     "Sound",
 ]
 
@@ -95,8 +97,12 @@ def check_network(network: nn.Module) -> None:
             )
 
 
-def check_inputs(inputs: Inputs, labels: Tensor | None) -> None:
+def check_inputs(
+    inputs: Inputs, labels: Tensor | None, criterion: Criterion | None = None
+) -> None:
     """Refuse inputs and labels of different length, or inputs without values.
+
+    Labels are classes, unless the criterion may take rows of another kind.
 
     Raises:
         ValueError: Naming what differs.
@@ -112,8 +118,23 @@ def check_inputs(inputs: Inputs, labels: Tensor | None) -> None:
         )
     if any(tensor.is_meta for tensor in tensors):
         raise ValueError("inputs must hold values, got a tensor on the meta device")
-    if labels is not None:
+    if labels is None:
+        return
+    if not isinstance(criterion, Custom | DetectionsChanged):
         _check_column("labels", labels, inputs.count)
+    elif not isinstance(labels, Tensor) or labels.shape[:1] != (inputs.count,):
+        got = tuple(labels.shape) if isinstance(labels, Tensor) else type(labels)
+        raise ValueError(
+            f"labels must be a tensor with a row per input, got {got} "
+            f"for {inputs.count} inputs"
+        )
+
+
+def class_labels(labels: Tensor | None) -> Tensor | None:
+    """Return labels that are classes; none if there are none or of another kind."""
+    if labels is None or labels.dim() != 1 or labels.is_floating_point():
+        return None
+    return labels
 
 
 def check_clusters(clusters: Tensor | None, inputs: Inputs) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from stoic import __version__, records
 from stoic.campaign.adaptive import NO_SHARES, AdaptiveCampaign, Shares
 from stoic.campaign.campaign import Campaign, Shard
-from stoic.campaign.checks import Sound
+from stoic.campaign.checks import Sound, class_labels
 from stoic.campaign.facts import Judge
 from stoic.campaign.fingerprint import (
     code_fingerprint,
@@ -147,7 +147,8 @@ def _golden(bay: Bay, top_k: int, clusters: Tensor | None) -> dict[str, Any]:
         best_classes(scores_of(bay.bench(start).golden), top_k) if top_k else {}
         for start in bay.starts
     ]
-    labels = np.full(count, -1) if bay.labels is None else bay.labels.cpu().numpy()
+    classes = class_labels(bay.labels)
+    labels = np.full(count, -1) if classes is None else classes.cpu().numpy()
     sources = np.arange(count) if clusters is None else clusters.cpu().numpy()
     return {
         "input": np.arange(count),
@@ -197,13 +198,7 @@ def manifest_of(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=command,
         network=_network_record(network, name),
-        data=records.DataRecord(
-            fingerprint=data_fingerprint(bay.inputs.leaves, bay.labels, clusters),
-            inputs=bay.inputs.count,
-            labelled=bay.labels is not None,
-            clustered=clusters is not None,
-            classes=list(classes) if classes else None,
-        ),
+        data=_data_record(bay, classes, clusters),
         space=records.SpaceRecord(
             sites=_site_records(space.blocks, str(model["name"])),
             fault_model={**model, "bits": bits},
@@ -261,6 +256,20 @@ def _layout(tensor: Tensor) -> str:
     if last is not None and tensor.is_contiguous(memory_format=last):
         return "channels last"
     return "with gaps"
+
+
+def _data_record(
+    bay: Bay, classes: tuple[str, ...] | None, clusters: Tensor | None
+) -> records.DataRecord:
+    has_classes = class_labels(bay.labels) is not None
+    return records.DataRecord(
+        fingerprint=data_fingerprint(bay.inputs.leaves, bay.labels, clusters),
+        inputs=bay.inputs.count,
+        labelled=has_classes,
+        clustered=clusters is not None,
+        classes=list(classes) if classes else None,
+        rows=bay.labels is not None and not has_classes,
+    )
 
 
 def _network_record(network: nn.Module, name: str) -> records.NetworkRecord:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from stoic.cases.errors import CaseError
+from stoic.criteria import Criterion, named_criterion
 
 __all__ = ["Case", "Inputs", "moved"]
 
@@ -25,11 +26,13 @@ class Case:
         name: What reports call it.
         network: In evaluation mode.
         inputs: As the network takes them, normalised and all.
-        labels: The right class of each row.
+        labels: The right class of each row, or whatever the criterion asks for, such as
+            padded boxes; one row for each.
         classes: The name of each class.
         clusters: Rows with the same number come from the same source, so that they are
             not independent. Without it every row is a source of its own.
         tail: What turns the network's output into the output that is judged.
+        criterion: What counts as a failure unless a user says otherwise.
         about: One sentence: what it is and how good the network is.
 
     Raises:
@@ -43,16 +46,20 @@ class Case:
     classes: tuple[str, ...] | None = None
     clusters: Tensor | None = None
     tail: Callable[[Any], Any] | None = None
+    criterion: Criterion | str = "top1-changed"
     about: str = ""
 
     def __post_init__(self) -> None:
         count = len(self)
-        for name in ("labels", "clusters"):
+        for name, rule in (("labels", "row"), ("clusters", "number")):
             column: Tensor | None = getattr(self, name)
-            if column is not None and tuple(column.shape) != (count,):
+            if column is None:
+                continue
+            shape = tuple(column.shape)
+            if (shape if rule == "number" else shape[:1]) != (count,):
                 raise CaseError(
-                    f"{name} of {self.name} must be one number for each of the "
-                    f"{count} inputs, got shape {tuple(column.shape)}"
+                    f"{name} of {self.name} must be one {rule} for each of the "
+                    f"{count} inputs, got shape {shape}"
                 )
 
     def __len__(self) -> int:
@@ -68,6 +75,13 @@ class Case:
                 f"at least 1, got {counts} rows"
             )
         return counts[0]
+
+    @property
+    def judged_by(self) -> Criterion:
+        """The criterion, made of its name if that is what was given."""
+        if isinstance(self.criterion, str):
+            return named_criterion(self.criterion)
+        return self.criterion
 
     def first(self, count: int) -> "Case":
         """Return the case with its first ``count`` rows only.

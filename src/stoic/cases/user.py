@@ -18,7 +18,10 @@ from stoic.cases.errors import CaseError
 __all__ = ["load_user"]
 
 _TYPES = {"network": nn.Module, "labels": Tensor, "clusters": Tensor, "about": str}
-_KEYS = ("network", "inputs", "labels", "classes", "clusters", "tail", "about")
+_KEYS = (
+    *("network", "inputs", "labels", "classes"),
+    *("clusters", "tail", "criterion", "about"),
+)
 
 
 def load_user(reference: str) -> Case:

@@ -137,7 +137,7 @@ def pvf(
     allocation: Allocation = None,
     margin: Margin = None,
     seed: Seed = 0,
-    criterion: CriterionText = "top1-changed",
+    criterion: CriterionText = None,
     mode: ModeOption = Mode.exact,
     inputs: Inputs = None,
     batch: Batch = None,
@@ -284,7 +284,7 @@ def _pvf(words: Mapping[str, Any]) -> NoReturn:
         parse.check_share("fail-above", limit)
         _use(words["threads"])
         loaded = _on(load(words["case"], words["inputs"]), words["device"])
-        settings = parse.settings(words)
+        settings = parse.settings(words, loaded)
         tables = parse.table_names(words["table"], settings, loaded, about)
         with progress() as told, _stopping(words["out"]):
             measured = _measure(

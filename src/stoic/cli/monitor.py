@@ -66,6 +66,8 @@ def fit(
                 rate=rate,
                 alpha=alpha,
                 seed=seed,
+                criterion=loaded.judged_by,
+                tail=loaded.tail,
                 progress=told,
                 notice=chat,
             )
@@ -120,7 +122,7 @@ def evaluate(
 ) -> None:
     """Try a monitor on inputs of CASE that it was not fitted with, and other faults."""
     from stoic.cases import load
-    from stoic.monitoring import seen_by
+    from stoic.monitoring import MonitorSettings, seen_by
     from stoic.monitors.monitor import Monitor
     from stoic.monitors.scorecard import scorecard
     from stoic.study import as_inputs
@@ -131,7 +133,14 @@ def evaluate(
         loaded = load(case, used + inputs)
         given = as_inputs(loaded.inputs).rows(used, used + inputs)
         with progress("inputs") as ticks:
-            traces = seen_by(found, loaded.network, given, first=used, progress=ticks)
+            traces = seen_by(
+                found,
+                loaded.network,
+                given,
+                first=used,
+                settings=MonitorSettings(criterion=loaded.judged_by, tail=loaded.tail),
+                progress=ticks,
+            )
         card = scorecard(found, traces)
     if as_json:
         print(json.dumps(card.as_record(), indent=1))

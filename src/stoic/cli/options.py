@@ -163,10 +163,11 @@ Allocation = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="Of all randomness.")]
 CriterionText = Annotated[
-    str,
+    str | None,
     typer.Option(
         help="top1-changed, top1-wrong, top-k:K, threshold:LEVEL, "
-        "tolerance:ABS[,REL], any-change."
+        "tolerance:ABS[,REL], any-change, detections-changed; without it, what the "
+        "case says, mostly top1-changed."
     ),
 ]
 ModeOption = Annotated[

@@ -105,7 +105,7 @@ def _allocation_in(file: Path) -> dict[str, Any]:
     return found
 
 
-def settings(words: Mapping[str, Any]) -> Settings:
+def settings(words: Mapping[str, Any], case: Case) -> Settings:
     """Return the settings that the options of the command ask for, by their names."""
     from stoic.study import Settings
 
@@ -123,7 +123,7 @@ def settings(words: Mapping[str, Any]) -> Settings:
         allocation=_allocation(words["allocation"]),
         margin=words["margin"],
         seed=words["seed"],
-        criterion=words["criterion"],
+        criterion=words["criterion"] or case.criterion,
         mode=words["mode"].value,
         batch=words["batch"],
         limit_s=words["time_limit"],
@@ -148,10 +148,11 @@ def table_names(
     Raises:
         ValueError: There is no such table, or not for this campaign.
     """
+    from stoic.campaign.checks import class_labels
     from stoic.estimates import check_table
 
     model = {**settings.model.as_record(), "several": settings.several}
-    labelled = case.labels is not None
+    labelled = class_labels(case.labels) is not None
     names = split(chosen)
     for name in names:
         check_table(

@@ -87,7 +87,7 @@ class Watched:
         subject: The captured network.
         watches: What is looked at, and how.
         criterion: What counts as a failure.
-        scores: From the network's output to one row of scores per input.
+        scores: From the network's output to what is judged, a row per input.
         checksums: Of layers, if they are to be looked at too.
     """
 

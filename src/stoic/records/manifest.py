@@ -60,8 +60,10 @@ class DataRecord(_Record):
     """The inputs.
 
     Args:
+        labelled: Whether each input has a class.
         clustered: Whether several inputs may come from one source.
         classes: Names by label.
+        rows: Whether labels are of another kind, such as boxes.
     """
 
     fingerprint: str
@@ -69,6 +71,7 @@ class DataRecord(_Record):
     labelled: bool
     clustered: bool
     classes: list[str] | None = None
+    rows: bool = False
 
 
 class SiteRecord(_Record):

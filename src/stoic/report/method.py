@@ -103,7 +103,7 @@ def _subject(manifest: Manifest, counts: Tallies) -> Iterator[Fact]:
         f"{network.name}, {network.parameters:,} parameters",
         network.fingerprint[:12],
     )
-    labels = "with labels" if data.labelled else "without labels"
+    labels = "with labels" if data.labelled or data.rows else "without labels"
     sources = ", several from one source" if data.clustered else ""
     yield Fact("Inputs", f"{data.inputs:,}, {labels}{sources}", data.fingerprint[:12])
     if counts.right is not None:

@@ -26,6 +26,10 @@ _CRITERIA = {
     "threshold": "a score is on the other side of {level:g}, or not finite",
     "tolerance": "a score is off by more than {absolute:g} + {relative:g} × its size",
     "any-change": "any word of its output is another one",
+    "detections-changed": "its numbers of true positives, false positives or misses "
+    "are others than without the fault (boxes of one class that overlap by "
+    "{overlap:g} or more, scores of {confidence:g} or more), or a number is not "
+    "finite",
 }
 _FAULTS = {
     "flip": "one bit of a word is inverted",
