@@ -38,6 +38,12 @@ def _signs(inputs: int) -> "stoic.cases.case.Case":
     return signs_case(inputs)
 
 
+def _scenes(inputs: int) -> "stoic.cases.case.Case":
+    from stoic.cases.scenes import scenes_case
+
+    return scenes_case(inputs)
+
+
 def _digits(inputs: int) -> "stoic.cases.case.Case":
     from stoic.cases.digits import digits_case
 
@@ -64,6 +70,14 @@ _ENTRIES = (
         needs="",
         inputs=64,
         make=_signs,
+    ),
+    Entry(
+        name="scenes",
+        about="a detector of several signs in each of rendered scenes: 353,345 "
+        "parameters",
+        needs="",
+        inputs=64,
+        make=_scenes,
     ),
     Entry(
         name="digits",
