@@ -235,13 +235,16 @@ def _campaign(
     batch = chosen.batch or min(inputs.count, 64)
     if chosen.adaptive:
         batch = chosen.inputs_per_fault or 1
+    judge = Judge(_criterion(chosen), case.tail)
+    if chosen.mode == "fast" and judge.opaque and notice:
+        notice("exact mode: what a tail or a function makes of rounding is not known")
     bay = Bay(
         subject,
         inputs,
         case.labels,
         batch,
-        Judge(_criterion(chosen), case.tail),
-        chosen.mode == "fast",
+        judge,
+        chosen.mode == "fast" and not judge.opaque,
         chosen.limit_s,
     )
     strata = () if chosen.adaptive else strata_of(space, chosen.strata)

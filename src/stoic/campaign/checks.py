@@ -14,8 +14,7 @@ from stoic.campaign.facts import Judge
 from stoic.campaign.fingerprint import data_fingerprint, joined_fingerprint
 from stoic.campaign.scores import scores_of
 from stoic.campaign.trials import Bay
-from stoic.criteria import Criterion, Custom
-from stoic.detections import DetectionsChanged
+from stoic.criteria import Criterion, Top1Changed, Top1Wrong, TopKLost
 from stoic.network.captured import CapturedSubject
 from stoic.network.memory import now
 from stoic.network.prepare import attention_by_parts
@@ -102,7 +101,7 @@ def check_inputs(
 ) -> None:
     """Refuse inputs and labels of different length, or inputs without values.
 
-    Labels are classes, unless the criterion may take rows of another kind.
+    Labels are classes, or rows of another kind unless the criterion is about classes.
 
     Raises:
         ValueError: Naming what differs.
@@ -118,16 +117,21 @@ def check_inputs(
         )
     if any(tensor.is_meta for tensor in tensors):
         raise ValueError("inputs must hold values, got a tensor on the meta device")
-    if labels is None:
-        return
-    if not isinstance(criterion, Custom | DetectionsChanged):
+    if isinstance(labels, Tensor) and labels.dim() > 1 and _takes_rows(criterion):
+        if len(labels) != inputs.count:
+            raise ValueError(
+                f"labels must be a row per input, got {tuple(labels.shape)} "
+                f"for {inputs.count} inputs"
+            )
+    elif labels is not None:
         _check_column("labels", labels, inputs.count)
-    elif not isinstance(labels, Tensor) or labels.shape[:1] != (inputs.count,):
-        got = tuple(labels.shape) if isinstance(labels, Tensor) else type(labels)
-        raise ValueError(
-            f"labels must be a tensor with a row per input, got {got} "
-            f"for {inputs.count} inputs"
-        )
+
+
+def _takes_rows(criterion: Criterion | None) -> bool:
+    """Say whether labels may be other than classes."""
+    return criterion is not None and not isinstance(
+        criterion, Top1Changed | Top1Wrong | TopKLost
+    )
 
 
 def class_labels(labels: Tensor | None) -> Tensor | None:

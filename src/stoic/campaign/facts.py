@@ -91,6 +91,11 @@ class Judge:
     top_k: int = 1
     slack: float = 256.0
 
+    @property
+    def opaque(self) -> bool:
+        """Whether a tail or criterion of the user's may compute anything."""
+        return self.tail is not None or isinstance(self.criterion, Custom)
+
     def verdict_input(self, output: Any) -> Any:
         """Return what the criterion judges: the tail's result or the scores."""
         if self.tail is not None:

@@ -16,7 +16,6 @@ from torch.utils import _pytree as pytree
 
 from stoic.campaign.facts import Facts, Standing
 from stoic.campaign.trials import Bay
-from stoic.criteria import Custom
 from stoic.network.memory import one_thread
 from stoic.network.subject import Answer, Bench, Rows
 
@@ -57,12 +56,6 @@ class Jury:
     start: int
     blocks: list[Block]
 
-    @property
-    def _opaque(self) -> bool:
-        """Whether a tail or criterion of the user's may compute anything."""
-        judge = self.bay.judge
-        return judge.tail is not None or isinstance(judge.criterion, Custom)
-
     def judge(self, members: list[int], answer: Answer) -> list[int]:
         """Add the facts of an answer; return the places of unsettled trials.
 
@@ -70,7 +63,11 @@ class Jury:
         """
         if answer.output is None:
             return list(answer.left)
-        if self._opaque and answer.rows and len(answer.rows.input) != self.bench.inputs:
+        if (
+            self.bay.judge.opaque
+            and answer.rows
+            and len(answer.rows.input) != self.bench.inputs
+        ):
             if not answer.exact:
                 return list(range(len(members)))
             answer = self._widened(answer, answer.rows)
@@ -108,7 +105,7 @@ class Jury:
 
     def _judged(self, answer: Answer, rows: Rows) -> Facts:
         judge, count = self.bay.judge, len(rows.input)
-        with nullcontext() if self._opaque else one_thread():
+        with nullcontext() if self.bay.judge.opaque else one_thread():
             of = self._picked(answer.rows)
             if answer.exact:
                 return judge.exact_facts(of.golden, answer.output, of.labels, count)
@@ -137,7 +134,7 @@ class Jury:
 
     def at_once(self, answer: Answer) -> int:
         """Return how many answers like this one to judge together; 1 if none may be."""
-        alike = answer.rows is None and not answer.left and not self._opaque
+        alike = answer.rows is None and not answer.left and not self.bay.judge.opaque
         if not alike or answer.output is None or not self._fits(answer.output):
             return 1
         size = sum(leaf.nbytes for leaf in pytree.tree_leaves(answer.output))
