@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -191,6 +192,35 @@ def test_strata_of_a_pilot_are_drawn_half_evenly_and_half_by_size() -> None:
     by_stratum = [sum(seen[i] for i in leaves) for leaves in ((0, 1, 2), (3, 4), (5,))]
     expected = [3_000 * (1 / 3 + size / 172) / 2 for size in sizes]
     assert chisquare(by_stratum, expected).pvalue > 0.01
+
+
+PINNED = {
+    (True, 0): (4243, "87be96a57e0b68f9", (0.0133891315, 0.0094294213, 0.0168008134)),
+    (True, 1): (4648, "a46e57f717587872", (0.0127256315, 0.0103646099, 0.0174081589)),
+    (False, 0): (1778, "eb2e427c372ade10", (0.0108664764, 0.0089100408, 0.0153551549)),
+    (False, 1): (1750, "817aeb238da0d346", (0.0142207006, 0.0085545704, 0.0155919352)),
+}
+
+
+@pytest.mark.parametrize(("given", "said"), PINNED.items(), ids=str)
+def test_a_seed_has_drawn_the_same_trials_ever_since(given: Any, said: Any) -> None:
+    """Run folders are gone on with, and read, by drawing their trials again."""
+    guaranteed, seed = given
+    sizes, every = (4_000, 9_000, 300, 50_000, 2_500, 70), (13, 997, 2, 4_001, 7, 1)
+    leaves = [
+        Stratum(f"leaf {i}", size, hint=0.02 * (i + 1)) for i, size in enumerate(sizes)
+    ]
+    plan = Adaptive(0.004, guaranteed=guaranteed, pilot=100)
+    known = Known(sum(sizes) + 28, 28, 9.0)
+    course, digest = Course(plan, nested(leaves, KEYS), known, seed), hashlib.sha256()
+    while (batch := course.batch()) is not None:
+        digest.update(repr(places(batch)).encode())
+        share = np.array([float(u % every[leaf] == 0) for leaf, u in places(batch)])
+        course.learn(share, share)
+    found = course.estimate(guaranteed=guaranteed)
+
+    assert (course.trials, digest.hexdigest()[:16]) == said[:2]
+    assert (found.value, found.low, found.high) == pytest.approx(said[2])
 
 
 # --- what is said of it ----------------------------------------------------

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import bisect
-import itertools
 import math
-import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from stoic.plans.allocation import Allocation, Goal, allocate, deviations
 from stoic.plans.contract import Draw, Stratum
-from stoic.plans.shuffled import below, shuffled
+from stoic.plans.drawing import Node, Urn, roots
 from stoic.plans.steps import Floats, Known, Steps
 
 __all__ = ["Batch", "Search"]
 
-# Raw bits of a chance between 0 and 1.
-_BITS = 53
 # Trials of a stratum before it may be split, and the least gain of a split.
 _SPLIT_AFTER = 24
 _SPLIT_GAIN = 0.01
@@ -49,23 +44,6 @@ class Batch:
     last: bool
 
 
-@dataclass(frozen=True)
-class _Node:
-    """A stratum and the range of its leaves."""
-
-    stratum: Stratum
-    start: int
-    stop: int
-
-    def parts(self) -> Iterator[_Node]:
-        """Yield the parts of the stratum."""
-        start = self.start
-        for part in self.stratum.parts:
-            stop = start + part.breadth
-            yield _Node(part, start, stop)
-            start = stop
-
-
 class Search:
     """Batches of an adaptive plan, each drawn where the former ones say it tells most.
 
@@ -93,12 +71,9 @@ class Search:
         self.known, self._goal = known, goal
         self._pilot, self._most = pilot, most
         self._leaves = [leaf for stratum in strata for leaf in stratum.leaves()]
-        self._nodes = _roots(strata)
-        self._left = np.array([float(leaf.size) for leaf in self._leaves])
+        self._nodes = roots(strata)
+        self._urn = Urn(self._leaves, seed)
         self._count, self._total, self._squares = np.zeros((3, len(self._leaves)))
-        self._bits = random.Random(f"search {seed}").getrandbits
-        self._seed = seed
-        self._units: dict[int, Iterator[int]] = {}
         self._trials = 0
         self._spent = 0.0
         self._number = 0
@@ -118,7 +93,7 @@ class Search:
         Args:
             reached: Half the width of the interval so far.
         """
-        room = min(self._most - self._trials, int(self._left.sum()))
+        room = min(self._most - self._trials, int(self._urn.left.sum()))
         if room < 1:
             return None
         self._split()
@@ -150,7 +125,7 @@ class Search:
         All weight that is left goes to the last batch, before it is drawn: then the
         estimate is fair although the number of trials depends on outcomes.
         """
-        weights = self._sums(self._left) / self.known.size
+        weights = self._sums(self._urn.left) / self.known.size
         if not self._number:
             even = np.where(weights > 0, 1.0, 0.0)
             chances = (even / even.sum() + weights / weights.sum()) / 2
@@ -203,7 +178,7 @@ class Search:
         each = self._active(self._nodes)
         least = _SPLIT_GAIN * each.sum()
         counts = self._sums(self._count)
-        found: list[_Node] = []
+        found: list[Node] = []
         for node, active, count in zip(self._nodes, each, counts, strict=True):
             room = len(found) + len(node.stratum.parts) < _STRATA
             if node.stratum.parts and room and count >= _SPLIT_AFTER:
@@ -214,12 +189,12 @@ class Search:
             found.append(node)
         self._nodes = found
 
-    def _active(self, nodes: Sequence[_Node]) -> Floats:
+    def _active(self, nodes: Sequence[Node]) -> Floats:
         """Return size times standard deviation of strata that follow each other."""
         starts, stop = [node.start for node in nodes], nodes[-1].stop
         count, total, squares, left = (
             np.add.reduceat(values[:stop], starts)
-            for values in (self._count, self._total, self._squares, self._left)
+            for values in (self._count, self._total, self._squares, self._urn.left)
         )
         hint = np.array([node.stratum.hint for node in nodes])
         return np.asarray(left * deviations(count, total, squares, hint))
@@ -227,15 +202,15 @@ class Search:
     def _drawn(
         self, plan: Allocation, size: int, share: float
     ) -> tuple[tuple[Draw, ...], Steps]:
-        left = self._sums(self._left)
+        left = self._sums(self._urn.left)
         guess, part = self._guesses(), left / self.known.size
         odds = np.where(left > 0, plan.chances, 0.0)
         odds /= odds.sum()
         scale = np.divide(part, odds, out=np.zeros_like(part), where=odds > 0)
-        drawn = list(itertools.islice(self._spots(odds.tolist(), left.tolist()), size))
+        drawn = self._urn.drawn(self._nodes, odds, size)
         nodes, leaves, totals = map(np.array, zip(*drawn, strict=True))
         draws = [
-            Draw(self._trials + number, leaf, self._unit(leaf))
+            Draw(self._trials + number, leaf, self._urn.unit(leaf))
             for number, (_, leaf, _) in enumerate(drawn)
         ]
         gone = np.cumsum(guess[nodes]) - guess[nodes]
@@ -257,60 +232,10 @@ class Search:
         )
         return tuple(draws), steps
 
-    def _spots(
-        self, odds: list[float], left: list[float]
-    ) -> Iterator[tuple[int, int, float]]:
-        """Yield node and leaf of each draw, and the sum of all nodes' odds before it.
-
-        Args:
-            odds: Of each node; none where nothing is left.
-            left: Units of each.
-        """
-        cumulated = list(itertools.accumulate(odds))
-        pickers: dict[int, Callable[[], int]] = {}
-        while cumulated[-1] > 0:
-            total = cumulated[-1]
-            spot = self._bits(_BITS) / (1 << _BITS) * total
-            at = min(bisect.bisect_right(cumulated, spot), len(odds) - 1)
-            if at not in pickers:
-                pickers[at] = self._picker(self._nodes[at])
-            leaf = pickers[at]()
-            self._left[leaf] -= 1
-            left[at] -= 1
-            if left[at] <= 0:
-                # Nothing is left here: the others are drawn with what it had.
-                odds[at] = 0.0
-                cumulated = list(itertools.accumulate(odds))
-            yield at, leaf, total
-
     def _guesses(self) -> Floats:
         """Return the expected share of each stratum."""
         count, total = self._sums(self._count), self._sums(self._total)
         return np.asarray(total / np.maximum(count, 1))
-
-    def _picker(self, node: _Node) -> Callable[[], int]:
-        """Return a draw of a leaf, by the units that are left in each."""
-        if node.stop == node.start + 1:
-            return lambda: node.start
-        first = [int(left) for left in self._left[node.start : node.stop]]
-        cumulated = list(itertools.accumulate(first))
-
-        def pick() -> int:
-            while True:
-                spot = below(cumulated[-1], self._bits)
-                at = bisect.bisect_right(cumulated, spot)
-                # As many of the numbers are void as units have been drawn since.
-                if cumulated[at] - spot <= self._left[node.start + at]:
-                    return node.start + at
-
-        return pick
-
-    def _unit(self, leaf: int) -> int:
-        if leaf not in self._units:
-            bits = random.Random(f"units {self._seed} {leaf}").getrandbits
-            size = self._leaves[leaf].size
-            self._units[leaf] = shuffled(size, size, bits)
-        return next(self._units[leaf])
 
 
 def _ranks(nodes: np.ndarray) -> np.ndarray:
@@ -320,12 +245,3 @@ def _ranks(nodes: np.ndarray) -> np.ndarray:
     ranks = np.empty_like(nodes)
     ranks[order] = np.arange(len(nodes)) - starts
     return ranks
-
-
-def _roots(strata: Sequence[Stratum]) -> list[_Node]:
-    nodes, start = [], 0
-    for stratum in strata:
-        stop = start + stratum.breadth
-        nodes.append(_Node(stratum, start, stop))
-        start = stop
-    return nodes
