@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -28,7 +28,7 @@ from stoic.estimates.martingale import (
     martingale_mean,
 )
 from stoic.estimates.searched import Searched
-from stoic.plans import Adaptive, Batch, Known, Steps, Stratum
+from stoic.plans import Adaptive, Batch, Known, Steps, Stratum, drawing
 from stoic.plans import search as module
 
 SIDES: tuple[Side, Side] = (UPPER, LOWER)
@@ -113,8 +113,8 @@ def ways(game: str, most: int, guaranteed: bool = True) -> list[tuple[float, Pla
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(module, "_SMALLEST", 1)
-            patch.setattr(module, "bisect", SimpleNamespace(bisect_right=at))
-            patch.setattr(module, "shuffled", shuffled)
+            patch.setattr(drawing, "bisect", SimpleNamespace(bisect_right=at))
+            patch.setattr(drawing, "shuffled", shuffled)
             plan = Adaptive(0.2, guaranteed=guaranteed, most=most, pilot=1)
             return played(plan, shares, known_of(shares))
 
@@ -249,6 +249,7 @@ def searched(p: Played, shares: Sequence[Sequence[float]]) -> Searched:
         exact=~none,
     )
     course: Any = SimpleNamespace(steps=p.steps, known=p.known)
+    course.part = partial(Course.part, course)
     return Searched(a_manifest(), cells, facts, course)
 
 

@@ -18,6 +18,7 @@ from stoic.plans import (
     allotted,
     check_allocation,
     equal_shares,
+    expected_shares,
     read_plan,
     sample_sizes,
 )
@@ -234,3 +235,27 @@ def test_textbook_sizes_are_those_of_the_paper() -> None:
     assert sample_sizes({"a": 10**9, "b": 1}, 0.01) == {"a": 9604, "b": 1}
     with pytest.raises(ValueError, match="margin must be between 0 and 1, got 0"):
         sample_sizes({"a": 5}, 0)
+
+
+def test_a_bit_is_reckoned_to_fail_as_far_as_it_moves_weights() -> None:
+    """The definition, restated: min-max from 0 to 0.5, one half for outliers."""
+    moved = {0: 0.01, 1: 0.02, 2: 0.04, 3: 0.08, 4: 0.16, 5: 0.2, 6: 0.2, 7: 1e38}
+
+    shares = expected_shares(moved)
+
+    for bit, value in moved.items():
+        scaled = (value - 0.01) / (0.2 - 0.01) * 0.5
+        assert shares[bit] == pytest.approx(0.5 if value > 1 else scaled)
+    assert expected_shares({"only": 3.0}) == {"only": 0.5}
+    assert expected_shares({1: 0.2, 2: 0.2}) == {1: 0.5, 2: 0.5}
+
+
+def test_sizes_follow_the_shares_that_are_reckoned_with() -> None:
+    sizes = {"worst": 10**6, "rare": 10**6, "none": 10**6, "unnamed": 10**6}
+    shares = {"worst": 0.5, "rare": 0.01, "none": 0.0}
+
+    found = sample_sizes(sizes, 0.01, shares=shares)
+
+    assert found["worst"] == found["unnamed"] == sample_sizes({"a": 10**6}, 0.01)["a"]
+    assert found["rare"] == sample_sizes({"a": 10**6}, 0.01, share=0.01)["a"] < 400
+    assert found["none"] == 1

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from brute import FORMATS, Network, word_at
+from brute import FORMATS, Network, put, word_at
 from networks import lstm, quantised, subject_of, tied, twice, vit
 from stoic.campaign.facts import Judge
 from stoic.campaign.leads import lead_of
@@ -37,6 +37,7 @@ from stoic.network.sites import Kind, Site
 from stoic.network.subject import Inputs, Subject
 from stoic.population.bins import bin_name
 from stoic.population.cells import ANY, Population, Unit, population_of
+from stoic.population.distances import mean_distances
 from stoic.population.fields import OPEN, Field
 from stoic.population.making import Look, fields_of
 from test_criteria import top1_changed
@@ -580,3 +581,32 @@ def test_units_to_verify_are_proved_ones() -> None:
     for unit, said in units[:40]:
         assert place(unit) not in found
         assert fails(space, place(unit), *words(unit)) == said
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.uint8], ids=str)
+def test_distances_are_means_over_words_changed_one_by_one(dtype: torch.dtype) -> None:
+    torch.manual_seed(1)
+    tensors = [
+        torch.randn(7).abs().mul(40).to(dtype),
+        torch.tensor([0, 1, 3]).to(dtype),
+    ]
+    sites = [
+        Site(str(i), "parameter", "", dtype, tuple(t.shape), None, i, str(i))
+        for i, t in enumerate(tensors)
+    ]
+    blocks = fault_space(sites, model=BitFlip(), inputs=1).by_bit().blocks
+
+    found = mean_distances(blocks, lambda site: tensors[int(site.name)])
+
+    everything = torch.cat(tensors)
+    for (_, bit), mean in found.items():
+        moved = []
+        for element, old in enumerate(everything.tolist()):
+            changed = everything.clone()
+            put(changed, element, word_at(changed, element) ^ 1 << bit)
+            moved.append(abs(changed.tolist()[element] - old))
+        if all(map(math.isfinite, moved)):
+            assert mean == pytest.approx(sum(moved) / len(moved))
+        else:
+            assert mean > 1e200
+    assert len(found) == dtype.itemsize * 8

@@ -7,25 +7,31 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+from torch import Tensor
+
 from stoic.campaign.campaign import Several
 from stoic.campaign.checks import check_count, check_name
 from stoic.criteria import Criterion
 from stoic.faults.models import BitFlip, FaultModel
 from stoic.faults.space import Block, FaultSpace, Scope
-from stoic.network.sites import Kind
+from stoic.network.sites import Kind, Site
 from stoic.plans import (
     Adaptive,
+    Design,
     Exhaustive,
     Plan,
+    Preset,
     Stratified,
     Uniform,
     allotted,
     check_allocation,
     equal_shares,
+    expected_shares,
     sample_sizes,
 )
+from stoic.population.distances import mean_distances
 
-__all__ = ["Mode", "Settings", "Strata", "plan_of", "strata_of"]
+__all__ = ["Mode", "Settings", "Strata", "plan_of", "shares_of", "strata_of"]
 
 Strata = Literal["none", "site", "bit", "role", "site-bit"]
 Mode = Literal["exact", "fast"]
@@ -54,6 +60,8 @@ class Settings:
         margin: As many faults of each stratum as a Wald interval of that half width
             needs at most, in place of ``faults``: the sizes of DATE 2009, and with
             strata those of DATE 2023.
+        data_aware: Whether such a margin is to reckon with a share of failures by how
+            far each bit moves the weights, in place of the worst, one half.
         seed: Of all randomness.
         criterion: What counts as a failure.
         mode: ``exact``, or ``fast``: the same verdicts, last bits may differ.
@@ -73,6 +81,9 @@ class Settings:
         interval: Of such a campaign: ``guaranteed`` or ``approximate``.
         inputs_per_fault: That a trial of such a campaign runs on; one by default.
         at_most: Trials of such a campaign.
+        plan: Where none of the three is given: ``uniform``, ``stratified`` or
+            ``importance``. As many trials as ``faults`` says, each a fault on so many
+            inputs, drawn with the scores and proofs that such a campaign has.
     """
 
     sites: str = "*"
@@ -87,6 +98,7 @@ class Settings:
     strata: Strata = "none"
     allocation: Mapping[str, int] | None = None
     margin: float | None = None
+    data_aware: bool = False
     seed: int = 0
     criterion: Criterion | str = "top1-changed"
     mode: Mode = "exact"
@@ -103,12 +115,18 @@ class Settings:
     interval: Interval = "guaranteed"
     inputs_per_fault: int | None = None
     at_most: int | None = None
+    plan: Design | None = None
 
     @property
     def adaptive(self) -> bool:
         """Whether trials are chosen by what came of others, until enough is known."""
         wanted = (self.half_width, self.relative, self.seconds)
         return any(value is not None for value in wanted)
+
+    @property
+    def on_units(self) -> bool:
+        """Whether trials are of a fault on one input, or a few."""
+        return self.adaptive or self.plan is not None
 
     def __post_init__(self) -> None:
         for name in _COUNTS:
@@ -125,26 +143,17 @@ class Settings:
             raise ValueError(f"time limit must be above 0 s, got {self.limit_s}")
         check_count("best", self.best, 0)
         self._check_draws()
-        self._check_adaptive()
+        self._check_units()
 
-    def _check_adaptive(self) -> None:
+    def _check_units(self) -> None:
         if self.seconds is not None and not 0 < self.seconds < math.inf:
             raise ValueError(f"time must be above 0 s, got {self.seconds}")
-        if not self.adaptive:
-            approximate = None if self.interval == "guaranteed" else self.interval
-            alone = {
-                "inputs per fault": self.inputs_per_fault,
-                "at most": self.at_most,
-                "interval": approximate,
-            }
-            for name, value in alone.items():
-                if value is not None:
-                    raise ValueError(
-                        f"{name} must come with a half width, a relative width or a "
-                        f"time, got {value} without; give one"
-                    )
+        if self.plan is not None:
+            check_name("plan", self.plan, get_args(Design))
+        self._check_alone()
+        if not self.on_units:
             return
-        self.adaptive_plan()
+        self.units_plan()
         others = {
             "every fault": self.faults is None,
             f"strata {self.strata}": self.strata != "none",
@@ -152,23 +161,54 @@ class Settings:
             "several faults at once": self.several is not None,
             "a batch": self.batch is not None,
             "a margin": self.margin is not None,
+            f"plan {self.plan}": self.adaptive and self.plan is not None,
         }
+        asker = "a width or time to reach" if self.adaptive else f"plan {self.plan}"
         for name, asked in others.items():
             if asked:
                 raise ValueError(
-                    "a width or time to reach must leave the choice of faults to the "
-                    f"plan, got {name} as well; leave one of them out"
+                    f"{asker} must leave the choice of faults to the plan, got {name} "
+                    "as well; leave one of them out"
                 )
 
-    def adaptive_plan(self) -> Adaptive:
-        """Return the plan that goes on until enough is known."""
-        plan = Adaptive(
-            self.half_width,
-            self.relative,
-            self.interval == "guaranteed",
-            per_trial=self.inputs_per_fault or 1,
-        )
+    def _check_alone(self) -> None:
+        """Refuse what says nothing without a width or time to reach, or a plan."""
+        approximate = None if self.interval == "guaranteed" else self.interval
+        alone = {
+            "inputs per fault": None if self.on_units else self.inputs_per_fault,
+            "interval": None if self.on_units else approximate,
+            "at most": None if self.adaptive else self.at_most,
+        }
+        for name, value in alone.items():
+            if value is not None:
+                raise ValueError(
+                    f"{name} must come with a half width, a relative width or a "
+                    f"time, got {value} without; give one"
+                )
+
+    def units_plan(self) -> Adaptive | Preset:
+        """Return the plan of a campaign on units."""
+        guaranteed = self.interval == "guaranteed"
+        inputs = self.inputs_per_fault or 1
+        if self.plan is not None and not self.adaptive:
+            trials = self.faults or 1
+            return Preset(self.plan, trials, guaranteed, per_trial=inputs)
+        plan = Adaptive(self.half_width, self.relative, guaranteed, per_trial=inputs)
         return plan if self.at_most is None else replace(plan, most=self.at_most)
+
+    def _check_data_aware(self) -> None:
+        if not self.data_aware:
+            return
+        if self.margin is None or self.strata not in ("bit", "site-bit"):
+            raise ValueError(
+                "data-aware sizes must have a margin and strata bit or site-bit, got "
+                f"margin {self.margin} and strata {self.strata}"
+            )
+        if not {*self.kinds} <= {"parameter", "buffer"}:
+            raise ValueError(
+                "data-aware sizes must be of stored words, got kind "
+                f"{', '.join(self.kinds)}; choose parameter or buffer"
+            )
 
     def _check_draws(self) -> None:
         whole = self.faults is None
@@ -190,6 +230,7 @@ class Settings:
                     "a margin must decide how many faults are drawn, got every fault, "
                     "several at once or an allocation as well; leave one of them out"
                 )
+        self._check_data_aware()
         if self.allocation is None:
             return
         check_allocation(self.allocation)
@@ -198,6 +239,25 @@ class Settings:
                 f"an allocation must be to strata, got {got}; choose strata, and a "
                 "number of faults"
             )
+
+
+def shares_of(
+    strata: tuple[tuple[str, FaultSpace], ...], tensor_of: Callable[[Site], Tensor]
+) -> dict[str, float]:
+    """Return the share of failures to reckon with in each stratum, by its weights.
+
+    Args:
+        strata: Of one bit each.
+        tensor_of: The words that are stored at a site.
+    """
+    blocks = [block for _, space in strata for block in space.blocks]
+    shares: dict[tuple[str, int], float] = {}
+    distances = mean_distances(blocks, tensor_of)
+    for name in {name for name, _ in distances}:
+        own = {key: value for key, value in distances.items() if key[0] == name}
+        shares |= expected_shares(own)
+    firsts = [(name, space.blocks[0]) for name, space in strata]
+    return {name: shares[b.format.name, b.bits[0]] for name, b in firsts}
 
 
 def strata_of(space: FaultSpace, by: Strata) -> tuple[tuple[str, FaultSpace], ...]:
@@ -214,8 +274,17 @@ def strata_of(space: FaultSpace, by: Strata) -> tuple[tuple[str, FaultSpace], ..
     return tuple(space.by_bit().split(keys[by]).items())
 
 
-def plan_of(chosen: Settings, strata: tuple[tuple[str, FaultSpace], ...]) -> Plan:
+def plan_of(
+    chosen: Settings,
+    strata: tuple[tuple[str, FaultSpace], ...],
+    shares: Mapping[str, float] | None = None,
+) -> Plan:
     """Return the plan that settings ask for.
+
+    Args:
+        chosen: The settings.
+        strata: Parts of the fault space by name.
+        shares: Of failures that a margin reckons with, by stratum; one half by default.
 
     Raises:
         ValueError: There are not so many faults, or no such strata.
@@ -227,7 +296,7 @@ def plan_of(chosen: Settings, strata: tuple[tuple[str, FaultSpace], ...]) -> Pla
     if chosen.allocation is not None:
         return _stratified(allotted(sizes, chosen.allocation))
     if chosen.margin is not None:
-        return _stratified(sample_sizes(sizes, chosen.margin))
+        return _stratified(sample_sizes(sizes, chosen.margin, shares=shares))
     if chosen.several is not None:
         if (chosen.several.count or 0) > total:
             raise ValueError(

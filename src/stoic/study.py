@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +38,13 @@ from stoic.estimates.tables import About, check_about
 from stoic.faults.selection import chosen_sites
 from stoic.faults.space import FaultSpace, fault_space
 from stoic.network.deployed import as_deployed
+from stoic.network.general import stored_tensor
 from stoic.network.memory import kept_memory, settled_objects
 from stoic.network.prepare import prepare
 from stoic.network.subject import Inputs, Subject
+from stoic.plans import Plan
 from stoic.records import Manifest, read_manifest
-from stoic.settings import Settings, plan_of, strata_of
+from stoic.settings import Settings, plan_of, shares_of, strata_of
 
 __all__ = ["Measured", "Progress", "Settings", "open_measured", "pvf", "ready"]
 
@@ -233,7 +236,7 @@ def _campaign(
         notice(f"slow path, the network cannot be captured: {subject.reason}")
     space = _space(subject, chosen, inputs.count)
     batch = chosen.batch or min(inputs.count, 64)
-    if chosen.adaptive:
+    if chosen.on_units:
         batch = chosen.inputs_per_fault or 1
     judge = Judge(_criterion(chosen), case.tail)
     if chosen.mode == "fast" and judge.opaque and notice:
@@ -247,8 +250,8 @@ def _campaign(
         chosen.mode == "fast" and not judge.opaque,
         chosen.limit_s,
     )
-    strata = () if chosen.adaptive else strata_of(space, chosen.strata)
-    plan = None if chosen.adaptive else plan_of(chosen, strata)
+    strata = () if chosen.on_units else strata_of(space, chosen.strata)
+    plan = None if chosen.on_units else _plan(chosen, strata, case.network)
     sound = check_golden(case.network, bay)
     best = min(sound.judge.top_k, chosen.best)
     bay = replace(bay, judge=replace(sound.judge, top_k=best))
@@ -258,6 +261,15 @@ def _campaign(
     return Campaign(bay, strata, plan, chosen.seed, size, chosen.several), sound
 
 
+def _plan(
+    chosen: Settings, strata: tuple[tuple[str, FaultSpace], ...], network: nn.Module
+) -> Plan:
+    shares = None
+    if chosen.data_aware:
+        shares = shares_of(strata, partial(stored_tensor, network))
+    return plan_of(chosen, strata, shares)
+
+
 def _adaptive(
     bay: Bay,
     space: FaultSpace,
@@ -265,7 +277,7 @@ def _adaptive(
     sound: Sound,
     notice: Callable[[str], None] | None,
 ) -> AdaptiveCampaign:
-    plan = chosen.adaptive_plan()
+    plan = chosen.units_plan()
     population = looked_at(bay, space)
     outlook = plan.outlook(population.strata(), population.known)
     if notice:

@@ -1,4 +1,4 @@
-"""A campaign whose plan learns: trials on few inputs, where the former ones point."""
+"""A campaign on units: trials on few inputs, where the plan or former ones point."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from stoic.campaign.campaign import Several, Shard, batched
 from stoic.campaign.running import Ran, run_trials
 from stoic.campaign.trials import Bay, Trial
 from stoic.estimates.course import Course
+from stoic.estimates.preset import PresetCourse, course_of
 from stoic.estimates.sample import Floats
 from stoic.faults.space import FaultSpace
-from stoic.plans import Adaptive, Batch
+from stoic.plans import Adaptive, Batch, Lot, Preset
 from stoic.population.cells import Population, Unit
 
 __all__ = ["NO_SHARES", "AdaptiveCampaign", "Shares"]
@@ -47,7 +48,7 @@ class AdaptiveCampaign:
     bay: Bay
     space: FaultSpace
     population: Population
-    plan: Adaptive
+    plan: Adaptive | Preset
     seed: int
     size: int
     seconds: float | None = None
@@ -69,13 +70,13 @@ class AdaptiveCampaign:
         return 1.0
 
     @cached_property
-    def _course(self) -> Course:
+    def _course(self) -> Course | PresetCourse:
         return self.course()
 
-    def course(self) -> Course:
+    def course(self) -> Course | PresetCourse:
         """Return the plan's course from its beginning."""
         population = self.population
-        return Course(self.plan, population.strata(), population.known, self.seed)
+        return course_of(self.plan, population.strata(), population.known, self.seed)
 
     def trials(self, shares: Shares) -> Iterator[Trial]:
         """Yield again the trials that have come out like so."""
@@ -119,7 +120,7 @@ class AdaptiveCampaign:
             low, high = zip(*learnt, strict=True)
             course.learn(np.concatenate(low), np.concatenate(high))
 
-    def _trials(self, batch: Batch) -> Iterator[Trial]:
+    def _trials(self, batch: Batch | Lot) -> Iterator[Trial]:
         wanted = [(draw.stratum, draw.position) for draw in batch.draws]
         units = self.population.units(wanted)
         for draw, unit in zip(batch.draws, units, strict=True):

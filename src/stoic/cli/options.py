@@ -20,6 +20,7 @@ __all__ = [
     "Bits",
     "CaseName",
     "CriterionText",
+    "DataAware",
     "Device",
     "Exclude",
     "Exhaustive",
@@ -37,6 +38,7 @@ __all__ = [
     "Model",
     "Out",
     "PerTrial",
+    "PlanOption",
     "Rate",
     "Relative",
     "Replacement",
@@ -87,6 +89,14 @@ class Interval(StrEnum):
     approximate = "approximate"
 
 
+class Plan(StrEnum):
+    """How units are drawn that no outcome decides on."""
+
+    uniform = "uniform"
+    stratified = "stratified"
+    importance = "importance"
+
+
 class About(StrEnum):
     """What estimates are about."""
 
@@ -130,6 +140,14 @@ Margin = Annotated[
         "the sample sizes of DATE'09 and DATE'23. Takes the place of --faults."
     ),
 ]
+DataAware = Annotated[
+    bool,
+    typer.Option(
+        "--data-aware",
+        help="Reckon with a share of failures by how far each bit moves the weights, "
+        "as DATE'23 does, in place of one half.",
+    ),
+]
 HalfWidth = Annotated[
     float | None,
     typer.Option(
@@ -144,7 +162,17 @@ Time = Annotated[
     str | None, typer.Option(help="The same, for so long at most: 90s, 10m, 2h.")
 ]
 IntervalOption = Annotated[
-    Interval, typer.Option(help="Of the three above: which kind is to be so narrow.")
+    Interval,
+    typer.Option(
+        help="Of the three above, or of --plan: which kind is to be so narrow."
+    ),
+]
+PlanOption = Annotated[
+    Plan | None,
+    typer.Option(
+        help="Draw --faults trials of a fault on one input each like so, to hold the "
+        "three above against: by scores, importance in proportion to them."
+    ),
 ]
 InputsPerFault = Annotated[
     int | None, typer.Option(help="Inputs that each of their trials runs on; 1.")

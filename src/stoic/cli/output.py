@@ -62,10 +62,12 @@ def _lines(measured: Measured, table: str) -> list[dict[str, str]]:
 
 
 def _note(measured: Measured, table: str) -> str:
-    """Say how far the list of an adaptive run can be trusted."""
+    """Say how far the list of the worst sites can be trusted."""
+    from stoic.records import has_cells
+
     manifest = measured.run.manifest
     few = len(manifest.space.sites) <= _LISTED
-    if few or table != "worst" or manifest.plan["name"] != "adaptive":
+    if few or table != "worst" or not has_cells(manifest.plan):
         return ""
     points = 100 * measured.worst_within(_LISTED)
     return (

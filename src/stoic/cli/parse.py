@@ -122,6 +122,7 @@ def settings(words: Mapping[str, Any], case: Case) -> Settings:
         strata=words["strata"].value,
         allocation=_allocation(words["allocation"]),
         margin=words["margin"],
+        data_aware=words["data_aware"],
         seed=words["seed"],
         criterion=words["criterion"] or case.criterion,
         mode=words["mode"].value,
@@ -137,6 +138,7 @@ def settings(words: Mapping[str, Any], case: Case) -> Settings:
         interval=words["interval"].value,
         inputs_per_fault=words["inputs_per_fault"],
         at_most=words["at_most"],
+        plan=words["plan"].value if words["plan"] else None,
     )
 
 
@@ -160,7 +162,7 @@ def table_names(
             model=model,
             labelled=labelled,
             about=about,
-            adaptive=settings.adaptive,
+            on_units=settings.on_units,
         )
     return names
 

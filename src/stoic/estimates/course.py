@@ -4,15 +4,36 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 from stoic.estimates.estimate import Estimate, Kind
+from stoic.estimates.facts import Bools, Integers
 from stoic.estimates.martingale import Told, interval
 from stoic.estimates.sample import Floats
-from stoic.plans import Adaptive, Batch, Known, Steps, Stratum
+from stoic.plans import Adaptive, Batch, Draw, Known, Steps, Stratum
 
-__all__ = ["Course", "run_course"]
+__all__ = ["Course", "run_course", "without_trials"]
+
+
+class _Drawn(Protocol):
+    """Units that were drawn together."""
+
+    @property
+    def draws(self) -> tuple[Draw, ...]: ...
+
+
+class _UnderWay(Protocol):
+    """A plan that is told what comes of its units."""
+
+    def batch(self) -> _Drawn | None: ...
+
+    def learn(self, low: Floats, high: Floats) -> None: ...
+
+
+_Any = TypeVar("_Any", bound=_UnderWay)
 
 
 class Course:
@@ -83,6 +104,12 @@ class Course:
         return self._search.expected if self._search else 0
 
     @property
+    def drawn(self) -> Integers:
+        """The smallest stratum of each trial that has been learnt."""
+        found = self.steps.stratum if self.trials else np.zeros(0)
+        return np.asarray(found, np.int64)
+
+    @property
     def steps(self) -> Steps:
         """What was known before each trial that has been learnt."""
         return Steps.joined(self._steps).first(self.trials)
@@ -97,7 +124,7 @@ class Course:
         """Return the estimate of the whole population."""
         level = self.plan.confidence if confidence is None else confidence
         if not self.trials:
-            return _without_trials(self.known, level, about)
+            return without_trials(self.known, level, about)
         low, high = np.concatenate(self._low), np.concatenate(self._high)
         below = Told(self.steps, low, self.known)
         above = Told(self.steps, high, self.known)
@@ -109,16 +136,48 @@ class Course:
             kind = "census"
         return Estimate(value, least, most, self.trials, level, kind, about)
 
+    def part(
+        self,
+        leaves: Bools,
+        units: int,
+        low: Floats,
+        high: Floats,
+        failed: float,
+        confidence: float,
+        *,
+        guaranteed: bool,
+    ) -> tuple[float, float, float, Kind]:
+        """Return what some strata add to the population's mean: value, limits, kind.
 
-def _without_trials(known: Known, confidence: float, about: str) -> Estimate:
-    """Return what proofs alone say."""
+        All trials count, those outside with nothing: so the estimate is fair however
+        the plan came to draw more here than there.
+
+        Args:
+            leaves: Which of the smallest strata.
+            units: How many they hold that are not proved.
+            low: Share per trial, at least.
+            high: At most.
+            failed: Sum over their proved units.
+            confidence: Of the limits.
+            guaranteed: Their kind.
+        """
+        whole, steps = self.known.size, self.steps.unguided()
+        inside, known = leaves[steps.stratum], Known(whole, whole - units, failed)
+        below = Told(steps, np.where(inside, low, 0.0), known, inside)
+        above = replace(below, share=np.where(inside, high, 0.0))
+        found = interval(below, above, confidence, guaranteed=guaranteed)
+        return *found, "guaranteed" if guaranteed else "approximate"
+
+
+def without_trials(known: Known, confidence: float, about: str) -> Estimate:
+    """Return what proofs alone say of a population."""
     low = known.failed / known.size
     high = low + (known.size - known.known) / known.size
     kind: Kind = "census" if low == high else "guaranteed"
     return Estimate((low + high) / 2, low, high, 0, confidence, kind, about)
 
 
-def run_course(course: Course, low: Floats, high: Floats) -> Course:
+def run_course(course: _Any, low: Floats, high: Floats) -> _Any:
     """Take a course through trials that are there, in the order drawn."""
     done = 0
     while done < len(low) and (batch := course.batch()) is not None:

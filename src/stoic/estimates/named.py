@@ -42,7 +42,7 @@ def check_table(
     model: Mapping[str, Any],
     labelled: bool,
     about: About = "inputs",
-    adaptive: bool = False,
+    on_units: bool = False,
 ) -> None:
     """Refuse a table that a campaign does not give, before or after it has run.
 
@@ -51,7 +51,7 @@ def check_table(
         model: Fault model as manifests record it.
         labelled: Whether the inputs have labels.
         about: What the estimates are about.
-        adaptive: Whether trials were chosen by what came of others.
+        on_units: Whether trials are of a fault on one input or a few.
 
     Raises:
         ValueError: There is no such table, or not for this campaign.
@@ -77,10 +77,10 @@ def check_table(
             f"table {name} must be about these inputs, got about population; "
             "ask for it without"
         )
-    if adaptive and name in ("input", "class", "channel", "changed"):
+    if on_units and name in ("input", "class", "channel", "changed"):
         raise ValueError(
-            f"table {name} must be of a plan that is fixed beforehand, got an adaptive "
-            "one; ask for site or bit, or draw faults uniformly"
+            f"table {name} must be of trials on all inputs, got some on one or a few; "
+            "ask for site or bit, or give only a number of faults"
         )
     if name == "class" and not labelled:
         raise ValueError("table class must have inputs with labels, got none")
@@ -137,5 +137,5 @@ def _check(run: Run, name: str, about: About) -> None:
         model=space.fault_model,
         labelled=data.labelled,
         about=about,
-        adaptive=is_searched(run.manifest),
+        on_units=is_searched(run.manifest),
     )

@@ -96,7 +96,7 @@ def outcome_shares(
 
 
 def _searched(run: Run, with_nonfinite: bool, confidence: float) -> tuple[Row, ...]:
-    """The same of a run whose plan learnt; what is proved has no trials."""
+    """The same of a run on units; what is proved has no trials."""
     with run.connection() as connection:
         searched = read_searched(connection, run.manifest)
         shares = _shares(connection, searched.facts)

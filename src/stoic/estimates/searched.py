@@ -1,22 +1,22 @@
-"""Estimates of a run whose plan learnt, for all units and for any group of them."""
+"""Estimates of a run on units of faults and inputs, for all and for any group."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from stoic.estimates.course import Course, run_course
-from stoic.estimates.estimate import Estimate, Kind
+from stoic.estimates.estimate import Estimate
 from stoic.estimates.facts import Bools, Facts, read_facts
-from stoic.estimates.martingale import Told, interval
 from stoic.estimates.population import By, Key
+from stoic.estimates.preset import PresetCourse, course_of
 from stoic.estimates.sample import Floats
-from stoic.plans import Adaptive, Known, Stratum, nested, read_plan
-from stoic.records import Manifest, bit_role
+from stoic.plans import Adaptive, Known, Preset, Stratum, nested, read_plan
+from stoic.records import Manifest, bit_role, has_cells
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -25,13 +25,13 @@ __all__ = ["Searched", "is_searched", "read_searched"]
 
 
 def is_searched(manifest: Manifest) -> bool:
-    """Say whether the plan of a run chose trials by what came of others."""
-    return manifest.plan.get("name") == "adaptive"
+    """Say whether trials are units: faults on one input or a few, from cells."""
+    return has_cells(manifest.plan)
 
 
 @dataclass(frozen=True)
 class Searched:
-    """The trials of an adaptive run, and the cells that they were drawn from.
+    """The trials of a run on units, and the cells that they were drawn from.
 
     Args:
         manifest: Of the run.
@@ -44,7 +44,7 @@ class Searched:
     manifest: Manifest
     cells: dict[str, Any]
     facts: Facts
-    course: Course
+    course: Course | PresetCourse
 
     @property
     def about(self) -> str:
@@ -85,9 +85,6 @@ class Searched:
     ) -> Estimate:
         """Estimate a mean over the units of some cells.
 
-        All trials count, those outside with nothing: so the estimate is fair however
-        the plan came to draw more here than there.
-
         Args:
             group: Which cells.
             low: Share per trial, at least.
@@ -104,17 +101,15 @@ class Searched:
             share = failed / size
             about = self.about
             return Estimate(share, share, share, 0, confidence, "census", about)
-        known = Known(whole, whole - units, failed)
-        inside = self._inside(group)
-        steps = self.course.steps.unguided()
-        below = Told(steps, np.where(inside, low, 0.0), known, inside)
-        above = replace(below, share=np.where(inside, high, 0.0))
-        ends = np.array(interval(below, above, confidence, guaranteed=guaranteed))
-        value, least, most = np.clip(ends * (whole / size), 0.0, 1.0).tolist()
-        kind: Kind = "guaranteed" if guaranteed else "approximate"
+        leaves = np.asarray(group[np.flatnonzero(self.cells["units"])])
+        *ends, kind = self.course.part(
+            leaves, units, low, high, failed, confidence, guaranteed=guaranteed
+        )
+        parts = np.array(ends, float) * (whole / size)
+        value, least, most = np.clip(parts, 0.0, 1.0).tolist()
         if least == most:
             kind = "census"
-        trials = int(inside.sum())
+        trials = self.trials(group)
         return Estimate(value, least, most, trials, confidence, kind, self.about)
 
     def _inside(self, group: Bools) -> Bools:
@@ -139,8 +134,8 @@ class Searched:
                 return [own.name for own in site]
             case "channel":
                 raise ValueError(
-                    "table channel must be of a plan that is fixed beforehand, got an "
-                    "adaptive one; ask for site"
+                    "table channel must be of trials on all inputs, got some on one "
+                    "or a few; ask for site"
                 )
         if min(bits) < 0:
             raise ValueError(
@@ -162,7 +157,7 @@ class Searched:
 def read_searched(
     connection: DuckDBPyConnection, manifest: Manifest, failed: str = "o.failed"
 ) -> Searched:
-    """Return what an adaptive run holds.
+    """Return what a run on units holds.
 
     Args:
         connection: To the tables of the run.
@@ -180,8 +175,8 @@ def read_searched(
     least = int(columns["units"].any())
     facts = read_facts(connection, failed, least)
     plan = read_plan(manifest.plan)
-    assert isinstance(plan, Adaptive)
-    course = Course(plan, _strata(columns), _known(columns), manifest.seed)
+    assert isinstance(plan, Adaptive | Preset)
+    course = course_of(plan, _strata(columns), _known(columns), manifest.seed)
     # The plan went by the criterion of the run, whatever is asked for now.
     own = facts
     if failed != "o.failed":
@@ -191,9 +186,9 @@ def read_searched(
     return Searched(manifest, columns, facts, course)
 
 
-def _check_drawn(facts: Facts, course: Course) -> None:
+def _check_drawn(facts: Facts, course: Course | PresetCourse) -> None:
     """Refuse trials that are not, one by one, what the plan draws."""
-    drawn = course.steps.stratum if course.trials else np.zeros(0)
+    drawn = course.drawn
     there = np.array_equal(facts.trial, np.arange(len(drawn)))
     if not (there and np.array_equal(facts.stratum, drawn)):
         raise ValueError(

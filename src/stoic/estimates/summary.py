@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from stoic.estimates.estimate import Estimate
-from stoic.plans import Adaptive, Exhaustive, Stratified, read_plan
+from stoic.plans import Adaptive, Exhaustive, Preset, Stratified, read_plan
 from stoic.records import Manifest
 
 __all__ = ["summary"]
@@ -17,6 +17,13 @@ _FAULTS = {
     "stuck-at": "bits stuck at {level}",
     "set": "words set to {value}",
     "random-word": "random words",
+}
+
+
+_DRAWN = {
+    "uniform": "drawn uniformly",
+    "stratified": "drawn by strata",
+    "importance": "drawn by importance",
 }
 
 
@@ -55,9 +62,10 @@ def _how(manifest: Manifest, estimate: Estimate) -> str:
         return ""
     if manifest.space.fault_model.get("several"):
         return f"{estimate.n:,} trials, each with faults drawn anew from {size}"
-    if isinstance(plan, Adaptive):
+    if isinstance(plan, Adaptive | Preset):
         each = "1 input" if plan.per_trial == 1 else f"{plan.per_trial} inputs"
-        return f"{estimate.n:,} trials on {each} each, chosen from {size} faults"
+        how = "chosen" if isinstance(plan, Adaptive) else _DRAWN[plan.design]
+        return f"{estimate.n:,} trials on {each} each, {how} from {size} faults"
     if isinstance(plan, Exhaustive):
         return f"the first {estimate.n:,} of {size} faults tried, the others unknown"
     if isinstance(plan, Stratified):

@@ -108,7 +108,7 @@ def _searched(
     confidence: float,
     interval: Interval | None,
 ) -> tuple[Row, ...]:
-    """The same of a run whose plan learnt."""
+    """The same of a run on units."""
     own = "guaranteed" if run.manifest.plan["guaranteed"] else "approximate"
     guaranteed = (interval or own) == "guaranteed"
     with run.connection() as connection:
@@ -138,8 +138,8 @@ def check_about(about: str, manifest: Manifest | None = None) -> None:
         raise ValueError(f"about must be {' or '.join(get_args(About))}, got {about!r}")
     if about == "population" and manifest is not None and is_searched(manifest):
         raise ValueError(
-            "about must be inputs for an adaptive plan, whose trials run on a few of "
-            "them, got population; draw faults uniformly for that"
+            "about must be inputs where each trial runs on a few of them, got "
+            "population; give only a number of faults for that"
         )
 
 

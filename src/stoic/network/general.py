@@ -28,7 +28,13 @@ from stoic.network.subject import (
 )
 from stoic.network.untouched import untouched
 
-__all__ = ["GeneralBench", "GeneralSubject", "held", "with_faults"]
+__all__ = [
+    "GeneralBench",
+    "GeneralSubject",
+    "held",
+    "stored_tensor",
+    "with_faults",
+]
 
 
 @dataclass(frozen=True)
@@ -241,6 +247,11 @@ def _output_held(module: nn.Module, faults: list[Fault]) -> Iterator[None]:
         yield
     finally:
         handle.remove()
+
+
+def stored_tensor(network: nn.Module, site: Site) -> Tensor:
+    """Return the parameter or buffer that a site is."""
+    return _tensor(network, site.name)
 
 
 def _tensor(network: nn.Module, name: str) -> Tensor:

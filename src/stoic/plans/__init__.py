@@ -21,17 +21,21 @@ from stoic.plans.fixed import (
     equal_shares,
 )
 from stoic.plans.nested import nested
+from stoic.plans.preset import Design, Lot, Preset
 from stoic.plans.search import Batch, Search
-from stoic.plans.sizes import sample_sizes
+from stoic.plans.sizes import expected_shares, sample_sizes
 from stoic.plans.steps import Known, Steps
 
 __all__ = [
     "Adaptive",
     "Batch",
+    "Design",
     "Draw",
     "Exhaustive",
     "Known",
+    "Lot",
     "Plan",
+    "Preset",
     "Search",
     "Steps",
     "Stratified",
@@ -40,20 +44,22 @@ __all__ = [
     "allotted",
     "check_allocation",
     "equal_shares",
+    "expected_shares",
     "nested",
     "read_plan",
     "sample_sizes",
 ]
 
-_PLANS: dict[str, Callable[..., Plan | Adaptive]] = {
+_PLANS: dict[str, Callable[..., Plan | Adaptive | Preset]] = {
     "exhaustive": Exhaustive,
     "uniform": Uniform,
     "stratified": Stratified,
     "adaptive": Adaptive,
+    "preset": Preset,
 }
 
 
-def read_plan(record: Mapping[str, Any]) -> Plan | Adaptive:
+def read_plan(record: Mapping[str, Any]) -> Plan | Adaptive | Preset:
     """Return the plan that a record names.
 
     Raises:

@@ -10,6 +10,7 @@ from stoic.records.manifest import (
     SpaceRecord,
     StratumRecord,
     check_same,
+    has_cells,
     read_manifest,
     write_manifest,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "bit_role",
     "check_same",
     "clear_leftovers",
+    "has_cells",
     "open_run",
     "read_manifest",
     "verify_shards",

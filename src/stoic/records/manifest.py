@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,6 +20,7 @@ __all__ = [
     "SpaceRecord",
     "StratumRecord",
     "check_same",
+    "has_cells",
     "read_manifest",
     "write_manifest",
 ]
@@ -163,6 +164,8 @@ class Manifest(_Record):
 
 _FREE = {"command", "created", "stoic"}
 _SHOWN = 12
+# Plans whose trials are a fault on one input or a few.
+_ON_UNITS = ("adaptive", "preset")
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:
@@ -204,6 +207,11 @@ def read_manifest(path: Path) -> Manifest:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise RunError(f"{where} of {file} must be valid, got {first['msg']}") from None
+
+
+def has_cells(plan: Mapping[str, Any]) -> bool:
+    """Say whether a plan, as recorded, draws units from a table of cells."""
+    return plan.get("name") in _ON_UNITS
 
 
 def check_same(old: Manifest, new: Manifest) -> None:

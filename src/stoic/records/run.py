@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stoic.records.manifest import Manifest, read_manifest
+from stoic.records.manifest import Manifest, has_cells, read_manifest
 from stoic.records.parquet import columns_of, quoted
 from stoic.records.shards import shard_folder, verify_golden, verify_shards
 
@@ -90,7 +90,7 @@ def open_run(path: Path | str) -> Run:
     """
     path = Path(path)
     manifest = read_manifest(path)
-    verify_golden(path, cells=manifest.plan.get("name") == "adaptive")
+    verify_golden(path, cells=has_cells(manifest.plan))
     return Run(path, manifest, verify_shards(path))
 
 

@@ -117,7 +117,7 @@ def write_golden(path: Path, columns: Columns) -> None:
 
 
 def write_cells(path: Path, columns: Columns) -> None:
-    """Record what an adaptive plan draws from, before the golden run is written.
+    """Record what a plan on units draws from, before the golden run is written.
 
     Raises:
         RunError: There is no room for it.

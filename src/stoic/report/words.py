@@ -10,6 +10,7 @@ from stoic.plans import (
     Adaptive,
     Exhaustive,
     Plan,
+    Preset,
     Stratified,
     Uniform,
     read_plan,
@@ -79,7 +80,7 @@ def planned(manifest: Manifest) -> int:
     match read_plan(manifest.plan):
         case Adaptive():
             return 0
-        case Uniform(trials=trials):
+        case Uniform(trials=trials) | Preset(trials=trials):
             return trials
         case Stratified(trials=by_stratum):
             return sum(by_stratum.values())
@@ -94,7 +95,7 @@ def plan_words(manifest: Manifest) -> str:
     return _plan(read_plan(manifest.plan), size)
 
 
-def _plan(plan: Plan | Adaptive, size: str) -> str:
+def _plan(plan: Plan | Adaptive | Preset, size: str) -> str:
     match plan:
         case Adaptive():
             inputs = "one input" if plan.per_trial == 1 else f"{plan.per_trial} inputs"
@@ -103,6 +104,8 @@ def _plan(plan: Plan | Adaptive, size: str) -> str:
                 f"that they tell most, until {_wanted(plan)}; the first {plan.pilot:,} "
                 "only show where to look"
             )
+        case Preset():
+            return _preset(plan, size)
         case Exhaustive():
             return f"every one of the {size} faults, in order"
         case Uniform(trials, replacement):
@@ -119,6 +122,23 @@ def _plan(plan: Plan | Adaptive, size: str) -> str:
             more = " …" if len(counts) > 4 else ""
             return f"strata of {size} faults, uniformly within each: {each}{more}"
     return str(plan)
+
+
+def _preset(plan: Preset, size: str) -> str:
+    """Say how units were drawn that no outcome decided on."""
+    inputs = "one input" if plan.per_trial == 1 else f"{plan.per_trial} inputs"
+    text = f"{plan.trials:,} units, a fault on {inputs} each, drawn beforehand "
+    match plan.design:
+        case "uniform":
+            how = "uniformly, none of them twice"
+        case "stratified":
+            how = "from strata by score, half of them by size, half by expected spread"
+        case _:
+            how = (
+                f"{100 * plan.even:g} % uniformly, the others in proportion to their "
+                "scores, any of them again"
+            )
+    return f"{text}from {size} faults: {how}"
 
 
 def _wanted(plan: Adaptive) -> str:
