@@ -142,6 +142,7 @@ def _spread(case: Case, options: argparse.Namespace) -> Spread:
 @torch.no_grad()
 def _peer(case: Case, inputs: int, faults: int, seed: int) -> float:
     """Return PyTorchFI's seconds per fault on so many inputs."""
+    assert isinstance(case.inputs, torch.Tensor)
     few = case.inputs[:inputs]
     drawn = draw_weights(layers_of(case.network, few), faults, seed)
     tool = PyTorchFIWeights(case.network, few)

@@ -37,7 +37,7 @@ Strata = Literal["none", "site", "bit", "role", "site-bit"]
 Mode = Literal["exact", "fast"]
 Interval = Literal["guaranteed", "approximate"]
 
-_COUNTS = ("faults", "batch", "shard", "memory", "inputs_per_fault", "at_most")
+_COUNTS = ("faults", "batch", "shard", "memory", "at_most")
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,8 @@ class Settings:
         relative: The same, as a part of the estimate; the first that is met counts.
         seconds: The same, for so long at most.
         interval: Of such a campaign: ``guaranteed`` or ``approximate``.
-        inputs_per_fault: That a trial of such a campaign runs on; one by default.
+        inputs_per_fault: That a trial of such a campaign runs on; one by default,
+            ``auto`` for what a pilot of timed trials finds best.
         at_most: Trials of such a campaign.
         plan: Where none of the three is given: ``uniform``, ``stratified`` or
             ``importance``. As many trials as ``faults`` says, each a fault on so many
@@ -113,7 +114,7 @@ class Settings:
     relative: float | None = None
     seconds: float | None = None
     interval: Interval = "guaranteed"
-    inputs_per_fault: int | None = None
+    inputs_per_fault: int | Literal["auto"] | None = None
     at_most: int | None = None
     plan: Design | None = None
 
@@ -131,6 +132,8 @@ class Settings:
     def __post_init__(self) -> None:
         for name in _COUNTS:
             check_count(name, getattr(self, name))
+        if self.inputs_per_fault != "auto":
+            check_count("inputs_per_fault", self.inputs_per_fault)
         if isinstance(self.seed, bool) or not isinstance(self.seed, int):
             raise ValueError(f"seed must be a whole number, got {self.seed!r}")
         for kind in self.kinds:
@@ -189,7 +192,8 @@ class Settings:
     def units_plan(self) -> Adaptive | Preset:
         """Return the plan of a campaign on units."""
         guaranteed = self.interval == "guaranteed"
-        inputs = self.inputs_per_fault or 1
+        asked = self.inputs_per_fault
+        inputs = 1 if asked is None or asked == "auto" else asked
         if self.plan is not None and not self.adaptive:
             trials = self.faults or 1
             return Preset(self.plan, trials, guaranteed, per_trial=inputs)

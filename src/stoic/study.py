@@ -26,6 +26,7 @@ from stoic.campaign.checks import (
 )
 from stoic.campaign.facts import Judge
 from stoic.campaign.looking import looked_at
+from stoic.campaign.piloting import piloted
 from stoic.campaign.record import manifest_of, recorded
 from stoic.campaign.trials import Bay
 from stoic.campaign.untouched import untouched
@@ -179,13 +180,17 @@ def _manifest(
 
 
 def _resumed(chosen: Settings, path: Path | None) -> Settings:
-    """Return the settings with the shards of a run that is gone on with.
+    """Return the settings with what was measured for a run that is gone on with.
 
-    Their size follows from a time that was measured: another one would do as well.
+    The size of shards and the inputs per fault follow from times: others would do as
+    well, but trials must be the same.
     """
-    if chosen.shard or not path or not (path / "manifest.json").exists():
+    if not path or not (path / "manifest.json").exists():
         return chosen
-    return replace(chosen, shard=read_manifest(path).engine.get("shard"))
+    there = read_manifest(path)
+    if chosen.inputs_per_fault == "auto":
+        chosen = replace(chosen, inputs_per_fault=there.plan.get("per_trial", "auto"))
+    return chosen if chosen.shard else replace(chosen, shard=there.engine.get("shard"))
 
 
 def ready(network: nn.Module, inputs: Any) -> Subject:
@@ -237,7 +242,7 @@ def _campaign(
     space = _space(subject, chosen, inputs.count)
     batch = chosen.batch or min(inputs.count, 64)
     if chosen.on_units:
-        batch = chosen.inputs_per_fault or 1
+        batch = chosen.units_plan().per_trial
     judge = Judge(_criterion(chosen), case.tail)
     if chosen.mode == "fast" and judge.opaque and notice:
         notice("exact mode: what a tail or a function makes of rounding is not known")
@@ -253,12 +258,28 @@ def _campaign(
     strata = () if chosen.on_units else strata_of(space, chosen.strata)
     plan = None if chosen.on_units else _plan(chosen, strata, case.network)
     sound = check_golden(case.network, bay)
+    if chosen.inputs_per_fault == "auto":
+        number = _piloted(bay, sound, space, chosen.seed, notice)
+        chosen = replace(chosen, inputs_per_fault=number)
+        bay = replace(bay, batch=number)
+        sound = check_golden(case.network, bay)
     best = min(sound.judge.top_k, chosen.best)
     bay = replace(bay, judge=replace(sound.judge, top_k=best))
     if plan is None:
         return _adaptive(bay, space, chosen, sound, notice), sound
     size = chosen.shard or _shard_size(sound.seconds * _part_of_a_run(strata))
     return Campaign(bay, strata, plan, chosen.seed, size, chosen.several), sound
+
+
+def _piloted(
+    bay: Bay,
+    sound: Sound,
+    space: FaultSpace,
+    seed: int,
+    notice: Callable[[str], None] | None,
+) -> int:
+    judged = replace(bay, judge=replace(sound.judge, top_k=0))
+    return piloted(judged, space, seed, notice)
 
 
 def _plan(

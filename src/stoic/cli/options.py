@@ -175,7 +175,11 @@ PlanOption = Annotated[
     ),
 ]
 InputsPerFault = Annotated[
-    int | None, typer.Option(help="Inputs that each of their trials runs on; 1.")
+    str | None,
+    typer.Option(
+        help="Inputs that each of their trials runs on; 1, or auto: what a timed pilot "
+        "finds best."
+    ),
 ]
 AtMost = Annotated[int | None, typer.Option(help="Of their trials.")]
 Replacement = Annotated[

@@ -46,6 +46,18 @@ def _seconds(text: str | None) -> float | None:
         raise ValueError(f"time must be such as 90s, 10m or 2h, got {text!r}") from None
 
 
+def _inputs_per_fault(text: str | None) -> Any:
+    """Return a number of inputs, or that it is to be found."""
+    if text is None or text == "auto":
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(
+            f"inputs per fault must be a whole number or auto, got {text!r}"
+        ) from None
+
+
 def _kinds(text: str) -> tuple[Any, ...]:
     """Return the kinds of sites in a comma-separated text."""
     known = ("parameter", "buffer", "activation", "input")
@@ -136,7 +148,7 @@ def settings(words: Mapping[str, Any], case: Case) -> Settings:
         relative=words["relative"],
         seconds=_seconds(words["time"]),
         interval=words["interval"].value,
-        inputs_per_fault=words["inputs_per_fault"],
+        inputs_per_fault=_inputs_per_fault(words["inputs_per_fault"]),
         at_most=words["at_most"],
         plan=words["plan"].value if words["plan"] else None,
     )

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from stoic.faults.formats import flat_words, format_of
 from stoic.faults.space import FaultSpace
+from stoic.network.multiplied import multiplied
 from stoic.network.program import Program
 from stoic.network.sites import Site
 from stoic.network.slopes import (
@@ -74,16 +75,57 @@ def fields_of(look: Look, space: FaultSpace) -> dict[str, Field]:
 
 def _stored(look: Look, program: Program, sites: Sequence[Site]) -> dict[str, Field]:
     slopes = _slopes(look, program, [s for s in sites if s.dtype.is_floating_point])
-    fields = {}
+    fields, flat = {}, [s for s in sites if s.value not in slopes]
+    slopes |= _by_words(look, program, flat)
     for site in sites:
         tensor = program.stored[site.value]
-        own = slopes.get(site.value)
-        if own is None:
-            own = word_slopes(tensor).cpu().numpy().reshape(1, -1)
+        own = slopes[site.value]
         words = flat_words(tensor).reshape(1, -1)
         verdicts = look.verdicts.get(site.name)
         fields[site.name] = Field(site, words, own, look.rows, verdicts)
     return fields
+
+
+def _by_words(
+    look: Look, program: Program, sites: Sequence[Site]
+) -> dict[str, NDArray[Any]]:
+    """Return slopes of words without a gradient: by what they are multiplied by.
+
+    Change times slope is the change relative to the tensor's usual word, times the
+    other factor relative to its usual size; the former alone where no factor is known.
+    """
+    names = [site.value for site in sites]
+    factors = _factors(look, program, names) if names else {}
+    found = {}
+    for name in names:
+        own = word_slopes(program.stored[name]).cpu().numpy().reshape(1, -1)
+        sizes = factors.get(name)
+        usual = 0.0 if sizes is None else float(np.sqrt(np.mean(sizes**2)))
+        if sizes is not None and 0 < usual < np.inf:
+            own = (own * (sizes / usual)).astype(np.float32)
+        found[name] = own
+    return found
+
+
+def _factors(
+    look: Look, program: Program, names: Sequence[str]
+) -> dict[str, NDArray[Any]]:
+    """Return what words are multiplied by, by block, or over all where too many."""
+    if look.tick:
+        look.tick("what words are multiplied by")
+    rows: dict[str, list[NDArray[Any]]] = {name: [] for name in names}
+    size = 8 * look.rows * sum(program.stored[name].numel() for name in names)
+    for inputs in _batches(look):
+        values = program.run(inputs.leaves)
+        for name, own in rows.items():
+            sizes = multiplied(program, values, name)
+            if sizes is not None:
+                flat = sizes.cpu().numpy().reshape(1, -1)
+                if own and size > _MOST_BYTES:
+                    own[0] = own[0] + flat
+                else:
+                    own.append(flat)
+    return {name: np.concatenate(own) for name, own in rows.items() if own}
 
 
 def _slopes(
