@@ -21,6 +21,7 @@ from stoic.monitors.markers import ChannelQuantiles, Marker
 from stoic.monitors.monitor import Monitor
 from stoic.monitors.reduction import Choice, by_importance, by_pairs, by_steps, pruning
 from stoic.monitors.strengths import strengths
+from stoic.monitors.summed import fit_sums, summed
 from stoic.monitors.traces import Traces
 from stoic.monitors.watches import Watch, as_watches, every_layer
 from stoic.network.captured import CapturedSubject
@@ -28,7 +29,7 @@ from stoic.network.prepare import prepare
 from stoic.network.subject import Inputs
 from stoic.study import as_inputs
 
-__all__ = ["Fitted", "MonitorSettings", "fit", "seen_by"]
+__all__ = ["Fitted", "MonitorSettings", "fit", "fit_checksums", "seen_by"]
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,43 @@ def fit(
     return Fitted(monitor, choice, gathered.learning)
 
 
+def fit_checksums(
+    network: nn.Module,
+    inputs: Any,
+    settings: MonitorSettings | None = None,
+    **changes: Any,
+) -> Monitor:
+    """Fit a monitor of checksums: do the sums of layers agree with their weights?
+
+    Args:
+        network: In evaluation mode; left bit for bit as it was.
+        inputs: Fault-free ones, a few hundred.
+        settings: Of these, values, rate and batch count.
+        **changes: Fields of the settings.
+
+    Raises:
+        ValueError: The network has no such layer, or there are too few inputs.
+    """
+    chosen = replace(settings or MonitorSettings(), **changes)
+    given = as_inputs(inputs)
+    parts = _Parts.of(given.count)
+
+    def batches(part: range) -> list[Inputs]:
+        starts = range(part.start, part.stop, chosen.batch)
+        return [given.rows(s, min(s + chosen.batch, part.stop)) for s in starts]
+
+    with untouched(network):
+        return fit_sums(
+            _captured(network, given, chosen),
+            batches(range(parts.calibration.start)),
+            batches(parts.calibration),
+            network_fingerprint(network),
+            layers=chosen.values,
+            rate=chosen.rate,
+            about=_about(network, given.count, (), chosen, None),
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class _Gathered:
     """Traces for each purpose, and the corruptions that were found."""
@@ -228,7 +266,11 @@ def seen_by(
                 f"({monitor.fingerprint[:12]}, not {own[:12]}); fit it again"
             )
         watched = _watched(network, given, chosen)
-        watched = replace(watched, watches=tuple(watches) or monitor.watches)
+        watched = replace(
+            watched,
+            watches=tuple(watches) or monitor.watches,
+            checksums=summed(monitor, watched.subject) if monitor.checksums else None,
+        )
         spoilt = spoilt_of(monitor.about)
         pixels = _pixels(given) if spoilt else None
         ticker = _Ticker(progress, given.count)
@@ -245,7 +287,9 @@ def seen_by(
         )
 
 
-def _watched(network: nn.Module, inputs: Inputs, chosen: MonitorSettings) -> Watched:
+def _captured(
+    network: nn.Module, inputs: Inputs, chosen: MonitorSettings
+) -> CapturedSubject:
     check_network(network)
     check_inputs(inputs, None)
     some = inputs.rows(0, min(inputs.count, chosen.batch))
@@ -256,6 +300,11 @@ def _watched(network: nn.Module, inputs: Inputs, chosen: MonitorSettings) -> Wat
             f"a network to be watched must be captured, got {subject.reason}; "
             "see 'torch.export' for what it asks of a network"
         )
+    return subject
+
+
+def _watched(network: nn.Module, inputs: Inputs, chosen: MonitorSettings) -> Watched:
+    subject = _captured(network, inputs, chosen)
     if chosen.values:
         watches = as_watches(subject, chosen.values, chosen.marker)
     else:
@@ -288,7 +337,7 @@ def _about(
     inputs: int,
     spoilt: Sequence[Spoilt],
     chosen: MonitorSettings,
-    alpha: float,
+    alpha: float | None,
 ) -> dict[str, Any]:
     import torch
 

@@ -28,13 +28,25 @@ from stoic.network.captured import CapturedBench, CapturedSubject
 from stoic.network.program import Program, Ref, Step
 from stoic.network.rows import ODD, SAME, RowDim
 
-__all__ = ["EXCESS", "Checksum", "Checksums", "checksums_of", "fit_checksums"]
+__all__ = [
+    "EXCESS",
+    "Checksum",
+    "Checksums",
+    "checksums_of",
+    "excess_of",
+    "fit_checksums",
+]
 
 # The name of the feature, in front of the value's.
 EXCESS = "checksum excess"
 _TINY = 1e-300
 # Roundoffs below which no largest deviation is believed.
 _LEAST = 0.25
+
+
+def excess_of(site: str) -> str:
+    """Return the name of the feature, such as ``checksum excess of conv1:out``."""
+    return f"{EXCESS} of {site}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,25 +82,41 @@ class Checksum:
     tolerance: float
 
     @torch.no_grad()
-    def deviation(self, source: Tensor, output: Tensor) -> Tensor:
+    def deviation(
+        self, source: Tensor, output: Tensor, sums: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
         """Return by how much sums deviate at most, in units of rounding.
 
         Args:
             source: Input of the layer.
             output: What the layer made of it.
+            sums: Summed filter and size, where they lie on another device.
 
         Returns:
             Double precision, of shape ``(inputs,)``; infinite where a number is not.
         """
         wide = source.double()
-        expected = self._product(wide, self.filter) + self.bias
-        scale = self._product(wide.abs(), self.size) + self.bias_size
+        summed, size = sums or (self.filter, self.size)
+        expected = self._product(wide, summed) + self.bias
+        scale = self._product(wide.abs(), size) + self.bias_size
         found = output.double().sum(1 if self.convolution else -1)
         unit = torch.finfo(output.dtype).eps / 2
         away = (found - expected).abs() / (unit * scale + _TINY)
         by_input = self.rows.apart(away).movedim(self.rows.dim + 1, 0)
         worst = by_input.flatten(1).amax(1)
         return worst.nan_to_num(nan=math.inf, posinf=math.inf)
+
+    def excess(
+        self, source: Tensor, output: Tensor, sums: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
+        """Return deviations as multiples of the tolerance, float32, ``(inputs,)``.
+
+        Arguments are those of `deviation`.
+        """
+        wide = self.deviation(source, output, sums) / self.tolerance
+        # A large deviation of finite numbers stays a number.
+        large = wide.clamp(max=torch.finfo(torch.float32).max).float()
+        return large.masked_fill(wide.isinf(), math.inf)
 
     def _product(self, source: Tensor, weight: Tensor) -> Tensor:
         weight = weight.to(source.device)
@@ -119,7 +147,7 @@ class Checksums:
     @property
     def features(self) -> tuple[str, ...]:
         """Names of what it tells, such as ``checksum excess of conv1:out``."""
-        return tuple(f"{EXCESS} of {check.site}" for check in self.checks)
+        return tuple(excess_of(check.site) for check in self.checks)
 
     def excess(self, values: Mapping[str, Any]) -> Tensor:
         """Return deviations as multiples of their tolerances.
@@ -132,18 +160,40 @@ class Checksums:
             where a number is not.
         """
         columns = [
-            check.deviation(values[check.source], values[check.output])
-            / check.tolerance
+            check.excess(values[check.source], values[check.output])
             for check in self.checks
         ]
-        wide = torch.stack(columns, 1)
-        # A large deviation of finite numbers stays a number.
-        large = wide.clamp(max=torch.finfo(torch.float32).max).float()
-        return torch.where(wide.isinf(), math.inf, large)
+        return torch.stack(columns, 1)
 
     def raised(self, values: Mapping[str, Any]) -> Tensor:
         """Say for each input whether any layer's sums disagree; bool, ``(inputs,)``."""
         return (self.excess(values) > 1).any(1)
+
+    @property
+    def tolerances(self) -> dict[str, float]:
+        """Tolerance of each layer, by the name of its value."""
+        return {check.site: check.tolerance for check in self.checks}
+
+    def only(self, tolerances: Mapping[str, float]) -> Checksums:
+        """Return the checksums of some layers, in that order, with other tolerances.
+
+        Raises:
+            ValueError: A layer has none.
+        """
+        known = {check.site: check for check in self.checks}
+        for name in tolerances:
+            if name not in known:
+                raise ValueError(
+                    "checksums must be of convolutions or linear layers of the "
+                    f"network, got {name!r}; choose among {_few(known)}"
+                )
+        found = tolerances.items()
+        return Checksums(tuple(replace(known[n], tolerance=t) for n, t in found))
+
+
+def _few(names: Iterable[str]) -> str:
+    first, more = list(names)[:5], max(len(list(names)) - 5, 0)
+    return ", ".join(first) + (f" and {more} more" if more else "")
 
 
 @torch.no_grad()
@@ -278,6 +328,10 @@ def _of_convolution(
     groups = how.pop("groups", 1)
     if weight is None or bias is None or not set(how) <= set(names):
         return None
+    # The compiler knows no lists of a graph's own kind.
+    how = {
+        key: [*each] if isinstance(each, list) else each for key, each in how.items()
+    }
     # The sum over all groups: filters of groups, side by side along the inputs.
     wide = weight.detach().double()
     apart = wide.unflatten(0, (groups, -1))

@@ -130,6 +130,8 @@ def words_of_layers(watched: Watched) -> tuple[list[Site], list[Site]]:
     sites = watched.subject.sites
     weights = [s for s in sites if s.kind == "parameter" and len(s.shape) > 1]
     looked_at = {watch.value for watch in watched.watches}
+    if watched.checksums:
+        looked_at |= set(watched.checksums.tolerances)
     return weights, [site for site in sites if site.name in looked_at]
 
 

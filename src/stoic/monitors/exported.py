@@ -40,7 +40,8 @@ def export_onnx(guarded: Guarded, inputs: Inputs, path: Path) -> None:
 
     Raises:
         ModuleNotFoundError: A package of the extra ``export`` is missing.
-        ValueError: There are fewer than two rows: that number would be fixed.
+        ValueError: There are fewer than two rows: that number would be fixed. Or it
+            has checksums.
     """
     for name in _NEEDED:
         if importlib.util.find_spec(name) is None:
@@ -48,6 +49,11 @@ def export_onnx(guarded: Guarded, inputs: Inputs, path: Path) -> None:
                 f"export to ONNX needs the package {name}, which is not installed; "
                 "get it: pip install 'stoic[export]'"
             )
+    if guarded.plan.checksums.checks:
+        raise ValueError(
+            "a monitor to export must do without double precision, which ONNX Runtime "
+            "has no convolutions in, got one with checksums; fit another"
+        )
     if inputs.count < 2:
         raise ValueError(
             f"example inputs must have at least 2 rows, got {inputs.count}; "

@@ -17,10 +17,13 @@ from torch.export import ExportedProgram
 
 from stoic.campaign.checks import check_network
 from stoic.campaign.fingerprint import network_fingerprint
+from stoic.monitors.checksum import Checksums
 from stoic.monitors.monitor import Monitor
+from stoic.monitors.summed import SumCheck, summed
 from stoic.monitors.taps import tap_of
 from stoic.monitors.verdict import Judge, Verdict
 from stoic.network.captured import CapturedSubject
+from stoic.network.inplace import overwriting
 from stoic.network.prepare import prepare
 from stoic.network.sites import Site
 from stoic.network.subject import Inputs
@@ -40,19 +43,22 @@ class Plan:
         inputs: Example inputs.
         monitor: That was fitted for it.
         sites: Of its watches, in order.
+        checksums: Of the network's own weights, as the monitor looks at them.
     """
 
     subject: CapturedSubject
     inputs: Inputs
     monitor: Monitor
     sites: tuple[Site, ...]
+    checksums: Checksums = Checksums(())
 
     @classmethod
     def of(cls, subject: CapturedSubject, inputs: Inputs, monitor: Monitor) -> Plan:
-        """Find the sites of a monitor's watches.
+        """Find the sites of a monitor's watches, and sum the weights it checks.
 
         Raises:
-            ValueError: The network has no such value with a row per input.
+            ValueError: The network has no such value with a row per input, or no such
+                layer.
         """
         sites = {site.name: site for site in subject.sites if site.kind == "activation"}
         for watch in monitor.watches:
@@ -62,7 +68,7 @@ class Plan:
                     f"{watch.value!r}; give inputs like those that it was fitted on"
                 )
         found = tuple(sites[watch.value] for watch in monitor.watches)
-        return cls(subject, inputs, monitor, found)
+        return cls(subject, inputs, monitor, found, summed(monitor, subject))
 
     def built(self, *, portable: bool) -> Tapped:
         """Return the network with its monitor inside.
@@ -70,12 +76,16 @@ class Plan:
         Args:
             portable: As for `taps.tap_of`.
         """
-        taps = [
-            (site.value, tap_of(watch, site.shape, portable=portable))
-            for site, watch in zip(self.sites, self.monitor.watches, strict=True)
+        pairs = zip(self.sites, self.monitor.watches, strict=True)
+        taps: list[tuple[tuple[str, ...], nn.Module]] = [
+            ((site.value,), tap_of(watch, site.shape, portable=portable))
+            for site, watch in pairs
         ]
-        judge = Judge(self.monitor)
-        return tapped(self.subject.program, taps, judge, self.inputs)
+        taps += [((c.source, c.output), SumCheck(c)) for c in self.checksums.checks]
+        held = {value for values, _ in taps for value in values}
+        in_place = {} if portable else overwriting(self.subject, held)
+        judge, program = Judge(self.monitor), self.subject.program
+        return tapped(program, taps, judge, self.inputs, in_place=in_place)
 
 
 class Guarded(nn.Module):

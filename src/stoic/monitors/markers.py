@@ -13,6 +13,7 @@ References:
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -21,6 +22,7 @@ from torch import Tensor
 
 __all__ = [
     "DECILES",
+    "MARKERS",
     "ChannelQuantiles",
     "ChannelSums",
     "Extremes",
@@ -30,6 +32,7 @@ __all__ = [
     "Quantiles",
     "as_record",
     "marker_of",
+    "named_marker",
     "quantiles",
 ]
 
@@ -194,6 +197,28 @@ def _end(numbers: Tensor, level: float) -> Tensor:
     if level:
         return numbers.amax(1)
     return numbers.masked_fill(numbers.isnan(), math.inf).amin(1)
+
+
+# By the names that a command knows them by.
+MARKERS: Mapping[str, Marker] = {
+    "quantiles": ChannelQuantiles(),
+    "raw": Quantiles(DECILES),
+    "sampled": Quantiles(DECILES, stride=16),
+    "extremes": Extremes(),
+    "moments": Moments(),
+    "non-finite": NonFinite(),
+}
+
+
+def named_marker(name: str) -> Marker:
+    """Return a marker by its name in `MARKERS`.
+
+    Raises:
+        ValueError: There is none of that name.
+    """
+    if name not in MARKERS:
+        raise ValueError(f"marker must be one of {', '.join(MARKERS)}, got {name!r}")
+    return MARKERS[name]
 
 
 _KINDS: dict[str, type[Any]] = {

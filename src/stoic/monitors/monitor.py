@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from stoic.monitors.alarm import Alarm
 from stoic.monitors.bounds import Floats
+from stoic.monitors.checksum import excess_of
 from stoic.monitors.rules import Rules
 from stoic.monitors.watches import Watch, features_of
 from stoic.records.files import write_whole
@@ -46,10 +48,12 @@ class Monitor:
 
     Args:
         fingerprint: Of the network that it belongs to.
-        watches: What is looked at; their features are those of the rules, in order.
-        rules: What is concluded.
+        watches: What is looked at.
+        rules: What is concluded from their features and then those of checksums.
         alarm: For conditions that no rule knows; over the same features.
         about: How it was fitted, for people.
+        checksums: Tolerance of each layer whose checksum is looked at, by the name of
+            its value. What the sums must be follows from the network's own weights.
     """
 
     fingerprint: str
@@ -57,13 +61,15 @@ class Monitor:
     rules: Rules
     alarm: Alarm
     about: dict[str, Any] = field(default_factory=dict)
+    checksums: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if features_of(self.watches) != self.rules.features:
+        watched = (*features_of(self.watches), *map(excess_of, self.checksums))
+        if watched != self.rules.features:
             raise ValueError(
                 "rules must be about the features that are watched, got rules about "
-                f"{len(self.rules.features)} and watches for "
-                f"{len(features_of(self.watches))}; fit rules to the watched features"
+                f"{len(self.rules.features)} and watches for {len(watched)}; "
+                "fit rules to the watched features"
             )
 
     @property
@@ -87,6 +93,7 @@ class Monitor:
             "network": self.fingerprint,
             "about": self.about,
             "watches": [watch.as_record() for watch in self.watches],
+            "checksums": dict(self.checksums),
             "rules": self.rules.as_record(),
             "alarm": self.alarm.as_record(self.rules.features),
         }
@@ -126,4 +133,5 @@ class Monitor:
             Rules.of_record(record["rules"]),
             Alarm.of_record(record["alarm"]),
             record["about"],
+            record.get("checksums", {}),
         )

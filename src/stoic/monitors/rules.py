@@ -130,8 +130,9 @@ class Rules:
     def _lines(self, node: Node, indent: str) -> Iterator[str]:
         if isinstance(node, Leaf):
             best = int(np.argmax(node.shares))
-            share = f"{100 * node.shares[best]:.3g} % of {node.rows} rows"
-            yield f"{indent}{self.classes[best]} ({share})"
+            share = f" ({100 * node.shares[best]:.3g} % of {node.rows} rows)"
+            # A rule that was not learnt rests on no rows.
+            yield f"{indent}{self.classes[best]}{share if node.rows else ''}"
             return
         name = self.features[node.feature]
         yield f"{indent}if {name} is {_span(node.low, node.high)}:"

@@ -85,10 +85,11 @@ def _told(given: Any) -> str:
 
 def tapped(
     program: Program,
-    taps: Sequence[tuple[str, nn.Module]],
+    taps: Sequence[tuple[str | tuple[str, ...], nn.Module]],
     head: nn.Module,
     inputs: Inputs,
     through: Mapping[str, nn.Module] | None = None,
+    in_place: Mapping[str, Callable[..., Any]] | None = None,
 ) -> Tapped:
     """Return a network with taps.
 
@@ -96,15 +97,18 @@ def tapped(
 
     Args:
         program: The captured network.
-        taps: Names of values, and modules that read them.
+        taps: Names of values, and modules that read them. One that reads several
+            takes them in order, the last of which is computed last.
         head: Takes what the taps return, in their order, and makes an answer of it.
         inputs: That it was captured with.
         through: Modules that values go through before anything else reads them.
+        in_place: Operators to call instead of those of some steps, as
+            `inplace.overwriting` finds them.
 
     Raises:
         KeyError: The program has no value of such a name.
     """
-    builder = _Builder(program)
+    builder = _Builder(program, in_place or {})
     for step in program.steps:
         value = builder.add(step)
         if through and step.name in through:
@@ -116,8 +120,10 @@ def tapped(
 class _Builder:
     """A graph under construction."""
 
-    def __init__(self, program: Program) -> None:
-        self._program = program
+    def __init__(
+        self, program: Program, in_place: Mapping[str, Callable[..., Any]]
+    ) -> None:
+        self._program, self._in_place = program, in_place
         self._root = nn.Module()
         self._graph = fx.Graph()
         self._nodes: dict[str, fx.Node] = {}
@@ -141,7 +147,7 @@ class _Builder:
 
     def add(self, step: Step) -> fx.Node:
         """Add an operator call."""
-        op: Callable[..., Any] = step.op
+        op: Callable[..., Any] = self._in_place.get(step.name, step.op)
         first = isinstance(op, First)
         op = op.op if isinstance(op, First) else op
         if op is as_reshape:
@@ -168,11 +174,12 @@ class _Builder:
         """Let a value go through a module."""
         self._nodes[name] = self._call(module, (value,))
 
-    def read(self, name: str, module: nn.Module) -> fx.Node:
-        """Let a module read a value where it is made, so that it need not stay."""
-        node = self._nodes[name]
-        with self._graph.inserting_after(node):
-            return self._call(module, (node,))
+    def read(self, names: str | tuple[str, ...], module: nn.Module) -> fx.Node:
+        """Let a module read values where they are made, so that they need not stay."""
+        several = (names,) if isinstance(names, str) else names
+        nodes = tuple(self._nodes[name] for name in several)
+        with self._graph.inserting_after(nodes[-1]):
+            return self._call(module, nodes)
 
     def _call(self, module: nn.Module, args: tuple[fx.Node, ...]) -> fx.Node:
         name = f"tap_{sum(1 for _ in self._root.children())}"
