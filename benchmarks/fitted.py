@@ -1,0 +1,94 @@
+"""Networks with monitors that are really fitted to them, saved as files for reuse.
+
+ResNet-50 has seeded random weights and generated pictures, EfficientNet-Lite0 twenty
+photos, moved and mirrored: nothing is said here of how well these monitors tell. Their
+size and what they compute is that of any other fitted monitor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from benchmarks import printing
+from benchmarks.networks import build
+from torch import Tensor, nn
+
+import stoic
+from stoic.campaign.fingerprint import network_fingerprint
+from stoic.cases.imagenet.files import cache_folder
+from stoic.monitoring import MonitorSettings, fit
+from stoic.monitors.monitor import Monitor
+
+__all__ = ["NETWORKS", "Subject", "fitted_monitor", "monitors_folder", "subject"]
+
+NETWORKS = ("resnet50", "efficientnet-lite0", "signs")
+# A convolutional network of ImageNet takes long per input.
+_LARGE = MonitorSettings(choose="pairs", rate=0.1, batch=8)
+_SETTINGS = {
+    "resnet50": (96, _LARGE),
+    "efficientnet-lite0": (96, _LARGE),
+    "signs": (1000, MonitorSettings(choose="pairs", rate=0.01)),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A network and inputs for it.
+
+    Args:
+        name: One of `NETWORKS`.
+        network: In evaluation mode.
+        inputs: As many as were asked for.
+    """
+
+    name: str
+    network: nn.Module
+    inputs: Tensor
+
+
+def subject(name: str, count: int) -> Subject:
+    """Return a network with so many inputs."""
+    if name == "resnet50":
+        made = build(name, batch=max(count, 2), image=224)
+        return Subject(name, made.network, made.inputs[:count])
+    lite0 = name == "efficientnet-lite0"
+    case = stoic.load("imagenet") if lite0 else stoic.load(name, count)
+    assert isinstance(case.inputs, Tensor)
+    return Subject(name, case.network, _more(case.inputs, count))
+
+
+def _more(photos: Tensor, count: int) -> Tensor:
+    """Return photos, then the same moved sideways, every other time mirrored."""
+    rounds = -(-count // len(photos))
+    made = [
+        photos.roll(8 * number, 3).flip(3) if number % 2 else photos.roll(8 * number, 3)
+        for number in range(rounds)
+    ]
+    return torch.cat(made)[:count]
+
+
+def monitors_folder() -> Path:
+    """Return where fitted monitors are kept unless a user says otherwise."""
+    return cache_folder() / "monitors"
+
+
+def fitted_monitor(of: Subject, folder: Path) -> Monitor:
+    """Return the monitor that a folder has for a network; fit and save it if need be.
+
+    Args:
+        of: The network; it is fitted with inputs of its own.
+        folder: Of files such as ``resnet50.monitor.json``.
+    """
+    path = folder / f"{of.name}.monitor.json"
+    fingerprint = network_fingerprint(of.network)
+    if path.is_file() and Monitor.load(path).fingerprint == fingerprint:
+        return Monitor.load(path, fingerprint)
+    count, settings = _SETTINGS[of.name]
+    printing.say(f"fitting a monitor to {of.name} with {count} inputs: {path}")
+    inputs = subject(of.name, count).inputs
+    monitor = fit(of.network, inputs, settings, notice=printing.say).monitor
+    folder.mkdir(parents=True, exist_ok=True)
+    monitor.save(path)
+    return monitor
