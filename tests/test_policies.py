@@ -93,7 +93,7 @@ def test_a_warning_names_class_and_rule_in_one_line(
     assert "\n" not in line
     assert line.endswith("; and 1 more")
     fork = guarded.plan.monitor.rules.forks[0]
-    assert f"{guarded.plan.monitor.rules.features[fork.feature]} in [" in line
+    assert f"{guarded.plan.monitor.rules.features[fork.feature]} is " in line
 
 
 def test_an_exception_holds_the_verdict(guarded: Guarded, images: Tensor) -> None:

@@ -23,7 +23,13 @@ from stoic.monitors.reduction import Choice, by_importance, by_pairs, by_steps, 
 from stoic.monitors.strengths import strengths
 from stoic.monitors.summed import fit_sums, summed
 from stoic.monitors.traces import Traces
-from stoic.monitors.watches import Watch, as_watches, every_layer
+from stoic.monitors.watches import (
+    Watch,
+    as_watches,
+    every_layer,
+    features_of,
+    reduced,
+)
 from stoic.network.captured import CapturedSubject
 from stoic.network.prepare import prepare
 from stoic.network.subject import Inputs
@@ -135,7 +141,8 @@ def fit(
             "pairs": by_pairs,
         }
         choice = ways[chosen.choose](lesson, gathered.choosing)
-        lesson = lesson.on(choice.best.features)
+        # Some markers give all of their numbers or none.
+        lesson = lesson.on(features_of(reduced(watched.watches, choice.best.features)))
     kept = gathered.choosing.columns(lesson.traces.features)
     alpha = pruning(lesson, kept) if chosen.alpha is None else chosen.alpha
     monitor = fit_monitor(

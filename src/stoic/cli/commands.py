@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from stoic.cli import parse
+from stoic.cli import parse, rehearse
 from stoic.cli.ending import (
     BROKEN,
     DONE,
@@ -88,6 +88,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+monitor.command()(rehearse.run)
 app.add_typer(monitor)
 
 

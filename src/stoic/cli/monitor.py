@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,7 @@ from stoic.cli.options import AsJson, CaseName, Seed
 from stoic.cli.output import aligned, chat, progress
 
 if TYPE_CHECKING:
+    from stoic.cases.case import Case
     from stoic.monitors.scorecard import Scorecard
 
 __all__ = ["monitor"]
@@ -35,6 +36,14 @@ def fit(
     watch: Annotated[
         str, typer.Option("--watch", help="Values, with commas; all layers by default.")
     ] = "",
+    marker: Annotated[
+        str,
+        typer.Option(
+            "--marker",
+            help="Of each: quantiles, raw, sampled, extremes, moments, non-finite; "
+            "or checksums.",
+        ),
+    ] = "quantiles",
     features: Annotated[
         int, typer.Option("--features", help="To keep at most; 0 for all.")
     ] = 4,
@@ -51,27 +60,38 @@ def fit(
     seed: Seed = 0,
 ) -> None:
     """Fit a monitor to the network of CASE and save it."""
+    from stoic.campaign.checks import check_name
     from stoic.cases import load
+    from stoic.monitors.markers import MARKERS
+
+    values = tuple(name.strip() for name in watch.split(",") if name)
+    how: dict[str, Any] = {"values": values, "rate": rate, "seed": seed}
+    with one_line():
+        check_name("marker", marker, (*MARKERS, "checksums"))
+        loaded = load(case, inputs)
+        how |= {"criterion": loaded.judged_by, "tail": loaded.tail}
+        if marker == "checksums":
+            _fit_checksums(loaded, how, out)
+        else:
+            how |= {"marker": MARKERS[marker], "features": features}
+            _fit(loaded, how | {"choose": choose, "alpha": alpha}, out)
+    chat(f"monitor: {out}")
+
+
+def _fit_checksums(case: Case, how: dict[str, Any], out: Path) -> None:
+    from stoic.monitoring import fit_checksums
+
+    found = fit_checksums(case.network, case.inputs, **how)
+    found.save(out)
+    print(f"checksums of {', '.join(found.checksums)}")
+
+
+def _fit(case: Case, how: dict[str, Any], out: Path) -> None:
     from stoic.monitoring import fit as fitted
 
-    with one_line():
-        loaded = load(case, inputs)
-        with progress("inputs") as told:
-            found = fitted(
-                loaded.network,
-                loaded.inputs,
-                values=tuple(name.strip() for name in watch.split(",") if name),
-                features=features,
-                choose=choose,
-                rate=rate,
-                alpha=alpha,
-                seed=seed,
-                criterion=loaded.judged_by,
-                tail=loaded.tail,
-                progress=told,
-                notice=chat,
-            )
-        found.monitor.save(out)
+    with progress("inputs") as told:
+        found = fitted(case.network, case.inputs, progress=told, notice=chat, **how)
+    found.monitor.save(out)
     if found.choice:
         full, best = found.choice.full, found.choice.best
         rows = [
@@ -86,7 +106,6 @@ def fit(
         print(aligned(rows))
         print()
     print("\n".join(found.monitor.rules.lines()))
-    chat(f"monitor: {out}")
 
 
 @monitor.command()
@@ -100,7 +119,8 @@ def show(file: File, as_json: AsJson = False) -> None:
         print(json.dumps(json.loads(file.read_text()), indent=1))
         return
     alarm = found.alarm
-    print(f"watches {', '.join(watch.value for watch in found.watches)}")
+    watched = (*(watch.value for watch in found.watches), *found.checksums)
+    print(f"watches {', '.join(watched)}")
     print("\n".join(found.rules.lines()))
     ends = zip(found.rules.features, alarm.low, alarm.high, strict=True)
     rows = [

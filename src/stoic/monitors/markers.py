@@ -32,7 +32,6 @@ __all__ = [
     "Quantiles",
     "as_record",
     "marker_of",
-    "named_marker",
     "quantiles",
 ]
 
@@ -208,17 +207,6 @@ MARKERS: Mapping[str, Marker] = {
     "moments": Moments(),
     "non-finite": NonFinite(),
 }
-
-
-def named_marker(name: str) -> Marker:
-    """Return a marker by its name in `MARKERS`.
-
-    Raises:
-        ValueError: There is none of that name.
-    """
-    if name not in MARKERS:
-        raise ValueError(f"marker must be one of {', '.join(MARKERS)}, got {name!r}")
-    return MARKERS[name]
 
 
 _KINDS: dict[str, type[Any]] = {

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from stoic.monitors.monitor import Monitor
-from stoic.monitors.rules import Rules
+from stoic.monitors.rules import Rules, span_text
 from stoic.monitors.verdict import Verdict
 from stoic.network.subject import Inputs
 
@@ -183,8 +183,8 @@ def _mixed(first: Any, second: Any, rows: Tensor, some: bool) -> Any:
 def rule_text(rules: Rules, leaf: int) -> str:
     """Return what leads to a leaf, in one line and in the markers' own units."""
     asked = [
-        f"{rules.features[fork.feature]} {'not ' if way > 0 else ''}in "
-        f"[{fork.low:.4g}, {fork.high:.4g}]"
+        f"{rules.features[fork.feature]} is {'not ' if way > 0 else ''}"
+        f"{span_text(fork.low, fork.high)}"
         for fork, way in zip(rules.forks, rules.paths[:, leaf].tolist(), strict=True)
         if way
     ]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from stoic.monitors.bounds import Bounds, Floats
 
-__all__ = ["Fork", "Leaf", "Node", "Rules", "fitted"]
+__all__ = ["REGULAR", "Fork", "Leaf", "Node", "Rules", "fitted", "span_text"]
 
 REGULAR = "regular"
 
@@ -135,7 +135,7 @@ class Rules:
             yield f"{indent}{self.classes[best]}{share if node.rows else ''}"
             return
         name = self.features[node.feature]
-        yield f"{indent}if {name} is {_span(node.low, node.high)}:"
+        yield f"{indent}if {name} is {span_text(node.low, node.high)}:"
         yield from self._lines(node.inside, f"{indent}  ")
         yield f"{indent}else:"
         yield from self._lines(node.outside, f"{indent}  ")
@@ -264,7 +264,8 @@ def _spans(root: Node) -> Iterator[tuple[int, int, int, int]]:
     yield from found
 
 
-def _span(low: float, high: float) -> str:
+def span_text(low: float, high: float) -> str:
+    """Return a span as a rule tells it, such as ``4.58 to 15.5``."""
     if math.isinf(low):
         return f"at most {high:.4g}"
     return f"at least {low:.4g}" if math.isinf(high) else f"{low:.4g} to {high:.4g}"

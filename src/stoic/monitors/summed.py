@@ -96,7 +96,7 @@ def fit_sums(
         sums = sums.only({name: known.get(name, math.nan) for name in layers})
     seen = _seen(subject, sums, learning)
     # That sums agree better than they usually do is no alarm.
-    bounds = bounds_of([np.zeros_like(seen[:1]), seen])
+    bounds = bounds_of([-np.ones_like(seen[:1]), seen])
     alarm = calibrated(_seen(subject, sums, calibration), bounds, rate)
     rules = _chained(sums.features, len(seen))
     tolerances = sums.tolerances

@@ -1,0 +1,203 @@
+"""Rehearsals: what a policy makes of faults, counted by hand; and the command."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import networks
+from monitor_support import captured, many_rows, monitor_of
+from stoic.cli import main
+from stoic.criteria import Top1Changed
+from stoic.monitoring import MonitorSettings, fit, fit_checksums
+from stoic.monitors.counters import Counters
+from stoic.monitors.guarded import Guarded, Plan
+from stoic.monitors.markers import MARKERS, Moments
+from stoic.monitors.policies import AlarmError
+from stoic.monitors.rehearsal import Rehearsal, Tally, named_policy, weight_faults
+from stoic.network.general import held
+from stoic.network.subject import Inputs
+
+
+def guarded() -> Guarded:
+    build = networks.resnet
+    return Guarded(Plan.of(captured(build), build().inputs, monitor_of(build)))
+
+
+def rehearsal(policy: str, told: list[str], *, passing: bool = False) -> Rehearsal:
+    network, clean = guarded(), many_rows(networks.resnet().inputs, 20, 3)
+    chosen = named_policy(policy, network, [clean], told.append)
+    return Rehearsal(
+        networks.resnet().network,
+        network,
+        chosen,
+        passing=passing,
+        counters=Counters(network.plan.monitor.classes),
+        batch=8,
+    )
+
+
+def test_verdicts_and_failures_are_those_of_plain_runs() -> None:
+    told: list[str] = []
+    found, inputs = rehearsal("warn", told), many_rows(networks.resnet().inputs, 20)
+    faults = weight_faults(found.guarded, 5, bits="30", seed=0)
+
+    tallies = found.tallies(inputs, inputs, faults)
+
+    wanted = {name: [0, 0, 0, 0] for name in found.guarded.plan.monitor.classes}
+    alarmed = 0
+    for number, fault in enumerate(faults):
+        rows = inputs.rows(8 * (number % 3), min(8 * (number % 3) + 8, 20))
+        with torch.no_grad():
+            golden = found.network(*rows.args)
+            with held(found.network, [fault]):
+                own = found.network(*rows.args)
+                _, verdict = found.guarded(*rows.args)
+        failed = Top1Changed().failed(golden, own, None)
+        for label, unlike, wrong in zip(
+            *map(list, (verdict.label, verdict.unlike, failed)), strict=True
+        ):
+            line = wanted[found.guarded.plan.monitor.classes[int(label)]]
+            for place, more in enumerate((1, unlike, wrong, wrong)):
+                line[place] += int(more)
+        alarmed += bool((verdict.label > 0).any())
+    assert tallies == tuple(Tally(name, *line) for name, line in wanted.items())
+    assert len(told) == alarmed > 0
+    assert found.counters is not None
+    assert [found.counters.count(n) for n in range(len(tallies))] == [
+        tally.inferences for tally in tallies
+    ]
+    assert networks.resnet().fingerprint() == networks.resnet().born
+
+
+def test_a_fault_that_passes_is_gone_when_the_network_runs_again() -> None:
+    network, clean = networks.resnet().network, many_rows(networks.resnet().inputs, 80)
+    monitor = fit_checksums(network, clean, rate=0.1)
+    sums = Guarded(Plan.of(captured(networks.resnet), clean, monitor))
+    faults = weight_faults(sums, 12, bits="30", seed=0)
+    inputs = clean.rows(0, 8)
+    left = {}
+    for passing in (False, True):
+        policy = named_policy("retry", sums, [], lambda line: None)
+        found = Rehearsal(network, sums, policy, passing=passing)
+        _, *tallies = found.tallies(inputs, inputs, faults)
+        assert sum(tally.failed for tally in tallies) > 0
+        left[passing] = [(tally.failed, tally.left) for tally in tallies]
+
+    assert all(before == after for before, after in left[False])
+    assert all(after == 0 for _, after in left[True])
+
+
+def test_a_policy_that_raises_ends_it_and_gives_the_weights_back() -> None:
+    inputs = many_rows(networks.resnet().inputs, 8)
+    found = rehearsal("raise", [])
+    faults = weight_faults(found.guarded, 9, bits="30", seed=0)
+    with pytest.raises(AlarmError, match="row"):
+        found.tallies(inputs, inputs, faults)
+
+    assert networks.resnet().fingerprint() == networks.resnet().born
+
+
+def test_an_unknown_policy_is_refused() -> None:
+    with pytest.raises(ValueError, match="policy must be one of keep, warn, .*'pray'"):
+        named_policy("pray", guarded(), [], print)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Return files of two monitors of the case digits."""
+    import stoic
+
+    case, folder = stoic.load("digits", 420), tmp_path_factory.mktemp("monitors")
+    settings = MonitorSettings(
+        marker=Moments(), corruptions=False, features=2, rate=0.05, alpha=0.001
+    )
+    made = {
+        "moments": fit(case.network, case.inputs, settings).monitor,
+        "checksums": fit_checksums(case.network, case.inputs, settings),
+    }
+    paths = {name: folder / f"{name}.json" for name in made}
+    for name, monitor in made.items():
+        monitor.save(paths[name])
+    return paths
+
+
+@pytest.mark.parametrize("name", ["moments", "checksums"])
+def test_the_command_prints_verdicts_and_writes_counters(
+    name: str,
+    files: dict[str, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    metrics = tmp_path / "stoic.prom"
+    line = ["monitor", "run", "digits", str(files[name]), "--inputs", "60"]
+    more = ["--faults", "4", "--bits", "30", "--metrics", str(metrics)]
+
+    assert main([*line, *more]) == 0
+
+    printed = capsys.readouterr()
+    assert "failed after warn" in printed.out and "memory" in printed.out
+    assert "row" in printed.err
+    assert 'stoic_verdicts_total{case="digits",class="memory"}' in metrics.read_text()
+    assert main([*line, *more, "--policy", "raise"]) == 1
+    assert main([*line, "--corrupt", "noise", "--strength", "0.3"]) == 0
+
+
+BAD = {
+    "--policy pray": "policy must be one of",
+    "--corrupt pixie": "corrupt must be one of",
+    "--corrupt noise": "strength of noise must be given",
+    "--faults -1": "faults must be at least 0",
+    "--faults 1 --bits 77": "bits must be in 0..31",
+    "--inputs 300": "420 come before the first",
+}
+
+
+@pytest.mark.parametrize("options", BAD)
+def test_the_command_says_in_one_line_what_is_wrong(
+    options: str, files: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["monitor", "run", "digits", str(files["moments"]), "--inputs", "30"]
+
+    assert main([*line, *options.split()]) == 2
+
+    said = capsys.readouterr().err
+    assert BAD[options] in said and len(said.strip().splitlines()) == 1
+
+
+def test_a_monitor_of_checksums_has_nothing_to_clamp(
+    files: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["monitor", "run", "digits", str(files["checksums"]), "--inputs", "30"]
+
+    assert main([*line, "--policy", "clamp"]) == 2
+    assert "must have watched values to clamp" in capsys.readouterr().err
+
+
+def test_the_command_knows_all_markers_by_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["monitor", "fit", "digits", "--out", str(tmp_path / "x.json")]
+
+    assert main([*line, "--marker", "strange"]) == 2
+    assert f"marker must be one of {', '.join(MARKERS)}" in capsys.readouterr().err
+
+
+def test_a_network_with_one_channel_is_refused() -> None:
+    from torch import nn
+
+    network = nn.Sequential(nn.Conv2d(1, 1, 3), nn.Flatten(), nn.Linear(4, 3)).eval()
+    with pytest.raises(ValueError, match="it has one channel") as caught:
+        fit(network, torch.randn(40, 1, 4, 4), values=("0:out",))
+
+    assert "\n" not in str(caught.value)
+
+
+def test_reference_data_that_is_not_finite_is_refused() -> None:
+    network = networks.resnet().network
+    images = many_rows(networks.resnet().inputs, 80).leaves[0]
+    images[30, 0, 0, 0] = float("nan")
+    with pytest.raises(ValueError, match="finite") as caught:
+        fit(network, Inputs((images,), {}))
+
+    assert "\n" not in str(caught.value)
