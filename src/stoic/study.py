@@ -245,7 +245,7 @@ def _campaign(
         batch = chosen.units_plan().per_trial
     judge = Judge(_criterion(chosen), case.tail)
     if chosen.mode == "fast" and judge.opaque and notice:
-        notice("exact mode: what a tail or a function makes of rounding is not known")
+        notice("fast mode is exact here: what a tail makes of rounding is not known")
     bay = Bay(
         subject,
         inputs,
