@@ -201,3 +201,16 @@ def test_reference_data_that_is_not_finite_is_refused() -> None:
         fit(network, Inputs((images,), {}))
 
     assert "\n" not in str(caught.value)
+
+
+def test_the_command_writes_a_page_of_how_well_a_monitor_does(
+    files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.html"
+    line = ["monitor", "evaluate", "digits", str(files["checksums"])]
+
+    assert main([*line, "--inputs", "100", "--out", str(page)]) == 0
+
+    text = page.read_text()
+    assert "checksum excess of" in text and "Tried on 100 inputs" in text
+    assert f"page: {page}" in capsys.readouterr().err

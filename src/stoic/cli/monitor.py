@@ -14,6 +14,7 @@ from stoic.cli.output import aligned, chat, progress
 
 if TYPE_CHECKING:
     from stoic.cases.case import Case
+    from stoic.monitors.monitor import Monitor
     from stoic.monitors.scorecard import Scorecard
 
 __all__ = ["monitor"]
@@ -139,6 +140,9 @@ def evaluate(
     file: File,
     inputs: InputCount = 1000,
     as_json: AsJson = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="HTML page of it, that opens offline.")
+    ] = None,
 ) -> None:
     """Try a monitor on inputs of CASE that it was not fitted with, and other faults."""
     from stoic.cases import load
@@ -162,11 +166,21 @@ def evaluate(
                 progress=ticks,
             )
         card = scorecard(found, traces)
+        if out:
+            _write_page(found, file, card, out)
     if as_json:
         print(json.dumps(card.as_record(), indent=1))
         return
     print(f"{card.rows:,} inferences on {card.images:,} inputs, none of them known\n")
     print("\n\n".join(aligned(rows) for rows in _tables(card)))
+
+
+def _write_page(monitor: Monitor, file: Path, card: Scorecard, out: Path) -> None:
+    from stoic.report.monitor import write_monitor_report
+
+    record = json.loads(file.read_text())
+    rules = list(monitor.rules.lines())
+    chat(f"page: {write_monitor_report(card.as_record(), record, rules, out)}")
 
 
 def _tables(card: Scorecard) -> list[list[dict[str, str]]]:

@@ -22,8 +22,12 @@ from stoic.monitors.labels import labels_of
 from stoic.monitors.monitor import Monitor
 from stoic.monitors.resamples import Resamples
 from stoic.monitors.traces import NOTHING, Traces
+from stoic.monitors.worth import Worth, worth
 
-__all__ = ["Scorecard", "scorecard", "told"]
+__all__ = ["FREQUENCIES", "Scorecard", "scorecard", "told"]
+
+# Shares of inferences with a fault.
+FREQUENCIES = (0.0001, 0.001, 0.01, 0.1, 1.0)
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class Scorecard:
         unlike: The same for the calibrated alarm.
         strengths: Alarms of the rules by corruption and strength.
         bits: Alarms of the rules by the bit that was hit.
+        worth: What alarms of rules and of the calibrated alarm are worth where faults
+            are as frequent as `FREQUENCIES`.
     """
 
     images: int
@@ -52,6 +58,7 @@ class Scorecard:
     unlike: tuple[Line, ...]
     strengths: tuple[Line, ...]
     bits: tuple[Line, ...]
+    worth: dict[str, tuple[Worth, ...]]
 
     def as_record(self) -> dict[str, Any]:
         """Return plain data."""
@@ -94,6 +101,10 @@ def scorecard(monitor: Monitor, traces: Traces, *, draws: int = 400) -> Scorecar
         unlike=by(said.unlike, "kind"),
         strengths=by(said.label > 0, "strength"),
         bits=by(said.label > 0, "bit"),
+        worth={
+            name: worth(traces, alarmed, resamples, every, FREQUENCIES)
+            for name, alarmed in (("rules", said.label > 0), ("alarm", said.unlike))
+        },
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from stoic.estimates import About, Row, pvf, summary
 from stoic.estimates.changed import changed_share
@@ -18,11 +17,9 @@ from stoic.report.layers import Layers, layers_of, rows_by
 from stoic.report.method import Fact, Tallies, method, tallies
 from stoic.report.outcomes import Outcomes, outcomes
 from stoic.report.plots import LEVELS, Plot, Scale, level, plot
-from stoic.report.text import limits, percent, shortened, span
+from stoic.report.templating import rendered
+from stoic.report.text import span
 from stoic.report.words import criterion_words, planned
-
-if TYPE_CHECKING:
-    from markupsafe import Markup
 
 __all__ = ["write_report"]
 
@@ -185,34 +182,11 @@ def _formats(run: Run, layers: Layers, about: About) -> tuple[Format, ...]:
         return ()
 
 
-def _breakable(text: str) -> Markup:
-    """Let a dotted name break where a reader would break it."""
-    from markupsafe import Markup
-
-    # Joining escapes every part.
-    return Markup(".<wbr>").join(text.split("."))
-
-
 def _page(contents: _Contents) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    # Every name in a run is untrusted: nothing reaches the page unescaped but our CSS.
-    environment = Environment(
-        loader=PackageLoader("stoic.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "count": lambda number: f"{number:,}",
-        "percent": percent,
-        "limits": limits,
-        "short": shortened,
-        "breakable": _breakable,
-        "tied": lambda text: text.replace(" %", "\u00a0%"),
-    }
-    template = environment.get_template("report.html.j2")
-    return template.render(
-        c=contents, levels=range(LEVELS + 1), level=level, share=Scale(1.0)
+    return rendered(
+        "report.html.j2",
+        c=contents,
+        levels=range(LEVELS + 1),
+        level=level,
+        share=Scale(1.0),
     )

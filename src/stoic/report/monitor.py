@@ -1,0 +1,212 @@
+"""The page of a monitor: a scorecard as plain data in, one HTML file out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from stoic.estimates import Estimate
+from stoic.records.files import write_whole, writing
+from stoic.report.plots import Line, Plot, Scale, Tick
+from stoic.report.templating import rendered
+from stoic.report.text import aligned, limits, percent, span
+
+__all__ = ["Card", "write_monitor_report"]
+
+Record: TypeAlias = Mapping[str, Any]
+_FAULT_FREE = "rules: fault-free inferences"
+_PARTS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+
+
+@dataclass(frozen=True)
+class Even(Scale):
+    """A scale on which equal differences are equally far: for what is mostly found."""
+
+    top: float = 1.0
+
+    def at(self, share: float) -> float:
+        """Return the place of a share, in percent of the width."""
+        return round(100 * min(share / self.top, 1.0), 2)
+
+    @property
+    def ticks(self) -> tuple[Tick, ...]:
+        """Marks, evenly apart."""
+        return tuple(Tick(100 * p, f"{100 * p * self.top:.3g}", True) for p in _PARTS)
+
+
+@dataclass(frozen=True)
+class Point:
+    """Precision at one frequency of faults.
+
+    Args:
+        at: Place on the logarithmic scale, in percent of the width.
+        rate: Of faults, as text.
+        estimate: Of the precision; None without an alarm.
+    """
+
+    at: float
+    rate: str
+    estimate: Estimate | None
+
+
+@dataclass(frozen=True)
+class Card:
+    """What the page shows.
+
+    Args:
+        network: Name of the network.
+        watched: Values that are looked at.
+        images: Inputs that the monitor was tried on.
+        rows: Inferences.
+        recall: By class of fault.
+        precision: Likewise.
+        overall: Failure or not: recall and precision.
+        false_alarms: Of rules and alarm, on clean and on benign inferences.
+        kinds: Failures of each kind that the rules find.
+        unlike: The same for the calibrated alarm.
+        strengths: By corruption and strength.
+        bits: By the bit that was hit.
+        worth: Precision against the frequency of faults, of rules and alarm.
+        rules: As lines of text.
+        spans: Feature, lower and upper end of what the alarm takes for usual.
+        rate: False alarms that the alarm promises at most.
+        calibrated: Fault-free inputs that the promise rests on.
+        about: How it was fitted: name and text.
+    """
+
+    network: str
+    watched: tuple[str, ...]
+    images: int
+    rows: int
+    recall: Plot
+    precision: Plot
+    overall: Plot
+    false_alarms: Plot
+    kinds: Plot
+    unlike: Plot
+    strengths: Plot
+    bits: Plot
+    worth: dict[str, tuple[Point, ...]]
+    rules: tuple[str, ...]
+    spans: tuple[tuple[str, str, str], ...]
+    rate: float
+    calibrated: int
+    about: tuple[tuple[str, str], ...]
+
+    @property
+    def summary(self) -> str:
+        """What matters, in a sentence."""
+        parts = {line.name: line.estimate for line in self.overall.lines}
+        parts |= {line.name: line.estimate for line in self.false_alarms.lines[:1]}
+        said = (
+            ("failures found", "the rules find {} of the failures"),
+            ("alarms that are right", "{} of their alarms are right"),
+            (_FAULT_FREE, "{} of the fault-free ones raise one"),
+        )
+        told = [text.format(span(parts[name])) for name, text in said if name in parts]
+        return f"Tried on {self.images:,} inputs it never saw: {'; '.join(told)}."
+
+
+def write_monitor_report(
+    scorecard: Record, monitor: Record, rules: Sequence[str], out: Path
+) -> Path:
+    """Write the page of a monitor: one file that needs nothing but a browser.
+
+    Args:
+        scorecard: As `Scorecard.as_record` gives it.
+        monitor: As its file has it.
+        rules: As `Rules.lines` tells them.
+        out: Where to; it is whole or as it was, at any moment.
+
+    Raises:
+        RunError: The page finds no room.
+    """
+    text = rendered("monitor.html.j2", c=_card(scorecard, monitor, rules))
+    with writing(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(out, text)
+    return out
+
+
+def _card(scorecard: Record, monitor: Record, rules: Sequence[str]) -> Card:
+    detailed, *_, sdc = scorecard["levels"]["together"]
+    classes = [*detailed["classes"], {**detailed["macro"], "name": "mean of these"}]
+    (found,) = sdc["classes"]
+    alarm = monitor["alarm"]
+    ends = alarm["spans"].items()
+    false = [
+        (f"{name}: {said} inferences", scorecard[name][kind])
+        for name in ("rules", "alarm")
+        for kind, said in (("clean", "fault-free"), ("benign", "faulted, right"))
+    ]
+    return Card(
+        network=str(monitor["about"].get("network", "a network")),
+        watched=tuple(w["value"] for w in monitor["watches"])
+        + tuple(monitor.get("checksums", {})),
+        images=scorecard["images"],
+        rows=scorecard["rows"],
+        recall=_plot((each["name"], each["recall"]) for each in classes),
+        precision=_plot((each["name"], each["precision"]) for each in classes),
+        overall=_plot(
+            [
+                ("failures found", found["recall"]),
+                ("alarms that are right", found["precision"]),
+            ]
+        ),
+        false_alarms=_plot(false, Scale(1.0)),
+        kinds=_recalls(scorecard["kinds"]),
+        unlike=_recalls(scorecard["unlike"]),
+        strengths=_recalls(scorecard["strengths"]),
+        bits=_recalls(reversed(scorecard["bits"])),
+        worth={k: _points(v) for k, v in scorecard.get("worth", {}).items()},
+        rules=tuple(rules),
+        spans=tuple((name, f"{a:.4g}", f"{b:.4g}") for name, (a, b) in ends),
+        rate=alarm["rate"],
+        calibrated=alarm["rows"],
+        about=tuple(_told(monitor["about"])),
+    )
+
+
+def _recalls(lines: Iterable[Record]) -> Plot:
+    return _plot((line["name"], line["recall"]) for line in lines)
+
+
+def _plot(
+    named: Iterable[tuple[str, Record | None]], scale: Scale | None = None
+) -> Plot:
+    """Return a plot of estimates; none of what nothing speaks of."""
+    found = [(name, Estimate(**each)) for name, each in named if each is not None]
+    values = aligned([percent(estimate) for _, estimate in found])
+    lines = tuple(
+        Line(name, estimate, estimate.n, 0, value, limits(estimate))
+        for (name, estimate), value in zip(found, values, strict=True)
+    )
+    return Plot(lines, scale or Even())
+
+
+def _points(worths: Iterable[Record]) -> tuple[Point, ...]:
+    """Return precisions at given frequencies, along a logarithmic scale."""
+    given = [each for each in worths if each["rate"] is not None]
+    least = min((each["rate"] for each in given), default=1.0)
+    width = -math.log10(least) or 1.0
+    return tuple(
+        Point(
+            at=round(100 * (1 + math.log10(each["rate"]) / width), 2),
+            rate=f"{each['rate']:g}",
+            estimate=Estimate(**each["precision"]) if each["precision"] else None,
+        )
+        for each in given
+    )
+
+
+def _told(about: Record) -> Iterable[tuple[str, str]]:
+    """Yield what is known of the fit, in words."""
+    if "inputs" in about:
+        yield "inputs to fit", f"{about['inputs']:,}"
+    for name, strength, share in about.get("corruptions", []):
+        yield f"{name} {strength:.3g}", f"{share:.0%} of the images were to fail"
+    for name, version in about.get("versions", {}).items():
+        yield name, str(version)

@@ -1,0 +1,122 @@
+"""The page of a monitor: every number of its scorecard, from plain data alone."""
+
+import copy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stoic.report.monitor import write_monitor_report
+from stoic.report.plots import Scale
+
+NAME = "<script>alert(1)</script>&\"'"
+
+
+def estimate(value: float) -> dict[str, Any]:
+    low, high = max(value - 0.05, 0.0), min(value + 0.05, 1.0)
+    ends = {"value": value, "low": low, "high": high}
+    return {**ends, "n": 40, "confidence": 0.95, "kind": "approximate", "about": "x"}
+
+
+def judged(name: str, precision: float, recall: float) -> dict[str, Any]:
+    return {
+        "name": name,
+        "precision": estimate(precision),
+        "recall": estimate(recall),
+    }
+
+
+def line(name: str, recall: float | None) -> dict[str, Any]:
+    found = None if recall is None else estimate(recall)
+    return {"name": name, "failed": estimate(0.3), "recall": found, "benign": None}
+
+
+def level(name: str, *classes: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "classes": list(classes), "macro": judged("macro", 0.5, 0.5)}
+
+
+SCORECARD: dict[str, Any] = {
+    "images": 321,
+    "rows": 6543,
+    "levels": {
+        "finite": [],
+        "together": [
+            level(
+                "fault class", judged("memory", 0.911, 0.922), judged(NAME, 0.4, 0.6)
+            ),
+            level("memory or input", judged("memory", 0.9, 0.9)),
+            level("SDC or not", judged("SDC", 0.833, 0.844)),
+        ],
+    },
+    "rules": {"clean": estimate(0.077), "benign": estimate(0.266)},
+    "alarm": {"clean": estimate(0.055), "benign": None},
+    "kinds": [line("blur", 0.711), line("memory", 0.722)],
+    "unlike": [line("blur", 0.611)],
+    "strengths": [line("blur 0.5", 0.733), line("blur 9", None)],
+    "bits": [line("29", None), line("30", 0.977)],
+    "worth": {
+        name: [
+            {"rate": 0.001, "precision": estimate(low), "gain": None},
+            {"rate": 1.0, "precision": None, "gain": None},
+        ]
+        for name, low in (("rules", 0.123), ("alarm", 0.234))
+    },
+}
+MONITOR: dict[str, Any] = {
+    "about": {"network": NAME, "inputs": 1234, "corruptions": [["blur", 0.5, 0.1]]},
+    "watches": [{"value": "conv1:out"}],
+    "checksums": {"head:out": 3.0},
+    "alarm": {"rate": 0.02, "rows": 777, "spans": {f"q90 of {NAME}": [1.5, 2.5]}},
+}
+
+
+def page(tmp_path: Path, scorecard: dict[str, Any], monitor: dict[str, Any]) -> str:
+    rules = ["if q90 is 1.5 to 2.5:", f"  {NAME}"]
+    out = write_monitor_report(scorecard, monitor, rules, tmp_path / "new" / "x.html")
+    return out.read_text()
+
+
+def test_the_page_shows_every_number_of_the_scorecard(tmp_path: Path) -> None:
+    text = page(tmp_path, SCORECARD, MONITOR)
+
+    for number in (
+        *("91.1", "92.2", "83.3", "84.4", "7.7", "26.6", "5.5", "71.1", "72.2"),
+        *("61.1", "73.3", "97.7", "12.3", "23.4", "321", "6,543", "777", "1,234"),
+    ):
+        assert number in text, number
+    assert "if q90 is 1.5 to 2.5:" in text
+    assert "conv1" in text and "head" in text
+
+
+def test_names_are_escaped_and_nothing_is_loaded(tmp_path: Path) -> None:
+    text = page(tmp_path, SCORECARD, MONITOR)
+
+    assert "<script" not in text and "&lt;script&gt;" in text
+    assert "http:" not in text and "https:" not in text and "<link" not in text
+
+
+def test_a_page_of_what_was_never_tried_says_so(tmp_path: Path) -> None:
+    scorecard = copy.deepcopy(SCORECARD)
+    scorecard |= {"kinds": [], "strengths": [], "bits": [line("3", None)], "worth": {}}
+    scorecard["rules"] = scorecard["alarm"] = {"clean": None, "benign": None}
+
+    text = page(tmp_path, scorecard, MONITOR)
+
+    assert text.count("Nothing of that kind was tried, or none of it failed.") == 4
+    assert 'id="worth"' not in text
+
+
+def test_marks_lie_where_their_numbers_are(tmp_path: Path) -> None:
+    text = page(tmp_path, SCORECARD, MONITOR)
+
+    # Recall on an even scale, false alarms on one of square roots.
+    assert 'cx="92.2%"' in text
+    assert f'cx="{Scale(1.0).at(0.077)}%"' in text
+
+
+@pytest.mark.slow
+def test_the_page_needs_no_torch() -> None:
+    code = "import sys, stoic.report.monitor; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
