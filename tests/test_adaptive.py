@@ -510,6 +510,22 @@ def test_tables_count_faults_and_trials_where_they_are(undisturbed: Path) -> Non
     assert values == sorted(values, reverse=True) and len(worst) == 4
 
 
+def test_nothing_is_certain_that_the_pilot_alone_has_looked_at(
+    tmp_path: Path,
+) -> None:
+    """Its trials have no weight, so they show no variance; that is none of 0."""
+    measured = measure(tmp_path / "run", interval="approximate", half_width=0.1)
+    cells = cells_of(tmp_path / "run")
+    rows = [*measured.table("stratum"), *measured.table("bit")]
+
+    assert any(row.estimate.kind == "guaranteed" for row in rows)
+    for row in measured.table("stratum"):
+        units = int(cells["units"][cells["bin"] == row.key[0]].sum())
+        certain = row.trials == units
+        assert (row.estimate.kind == "census") == certain
+        assert (row.estimate.low == row.estimate.high) == certain
+
+
 def test_outcomes_are_shares_of_all_units(proved: Measured) -> None:
     """Each is fair by itself, so together they are only about 1."""
     cells = cells_of(proved.path)
@@ -606,7 +622,7 @@ def test_every_table_that_there_is_can_be_had(
     record = json.loads(capsys.readouterr().out)
     assert record["pvf"]["kind"] == "approximate"
     assert record["pvf"]["high"] - record["pvf"]["low"] <= 0.2
-    assert list(record) == ["summary", "run", "pvf", *names]
+    assert list(record) == ["summary", "run", "pvf", *names, "worst_within"]
     for row in (row for name in names for row in record[name]):
         assert {"key", "value", "low", "high", "kind", "confidence", "about"} <= {*row}
         assert 0 <= row["low"] <= row["value"] <= row["high"] <= 1

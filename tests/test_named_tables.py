@@ -78,7 +78,7 @@ def test_machines_get_every_table_with_what_its_intervals_mean(made: Made) -> No
 
     record = json.loads(json.dumps(measured.as_record(names)))
 
-    assert list(record) == ["summary", "run", "pvf", *names]
+    assert list(record) == ["summary", "run", "pvf", *names, "worst_within"]
     for name in names:
         rows = measured.table(name)
         assert len(record[name]) == len(rows) > 0

@@ -16,7 +16,17 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from stoic.estimates.course import Course
-from stoic.plans import Adaptive, Batch, Known, Search, Stratum, nested, read_plan
+from stoic.estimates.preset import course_of
+from stoic.plans import (
+    Adaptive,
+    Batch,
+    Known,
+    Preset,
+    Search,
+    Stratum,
+    nested,
+    read_plan,
+)
 from stoic.plans import search as module
 from stoic.plans.allocation import STAKE, Allocation, Goal, allocate
 
@@ -442,6 +452,35 @@ def test_nested_strata_hold_their_leaves_in_order() -> None:
 # --- when it is enough -----------------------------------------------------
 
 
+@pytest.mark.parametrize("most", [150, 900, 4_000])
+def test_what_is_said_to_be_within_reach_is_so(most: int) -> None:
+    of, known = [Stratum("all", 100_000)], Known(100_000)
+
+    with pytest.raises(ValueError, match="which reach") as caught:
+        Adaptive(1e-5, guaranteed=True, most=most, pilot=100).outlook(of, known)
+
+    reach = float(str(caught.value).split("which reach ")[1].split(";")[0])
+    Adaptive(reach * 1.06, guaranteed=True, most=most, pilot=100).outlook(of, known)
+    with pytest.raises(ValueError, match="which reach"):
+        Adaptive(reach / 1.06, guaranteed=True, most=most, pilot=100).outlook(of, known)
+
+
+@pytest.mark.parametrize(
+    ("of", "message"),
+    [
+        ([Stratum("a", 30), Stratum("b", 50)], "each of the 90 units .* got 80"),
+        ([Stratum("a", 60), Stratum("b", 50)], "each of the 90 units .* got 110"),
+        ([Stratum("a", 40), Stratum("a", 50)], "different ones, got a twice"),
+    ],
+)
+def test_strata_that_are_no_partition_are_refused(
+    of: list[Stratum], message: str
+) -> None:
+    for plan in (Adaptive(0.1), Preset("uniform", 9)):
+        with pytest.raises(ValueError, match=message):
+            course_of(plan, of, Known(100, 10, 1.0), 0)
+
+
 def test_the_first_width_that_is_met_counts() -> None:
     both = Adaptive(0.01, 0.5)
 
@@ -525,7 +564,9 @@ def test_a_target_that_cannot_be_met_is_refused_before_anything_runs() -> None:
     # So few units can all be tried.
     few = [Stratum("all", 500)]
     Adaptive(0.001, guaranteed=True, most=500).outlook(few, Known(500))
-    with pytest.raises(ValueError, match="at least 4.. .* got 400 at most"):
+    with pytest.raises(
+        ValueError, match="at least 4.. .* got 400 at most, which reach"
+    ):
         Adaptive(0.001, guaranteed=True, most=400).outlook(few, Known(500))
     # Nobody knows what an approximate interval needs.
     assert "approximately" in Adaptive(0.001, most=9).outlook(of, known)

@@ -165,6 +165,8 @@ class Course:
         inside, known = leaves[steps.stratum], Known(whole, whole - units, failed)
         below = Told(steps, np.where(inside, low, 0.0), known, inside)
         above = replace(below, share=np.where(inside, high, 0.0))
+        # Trials without weight, those of the pilot, show no variance.
+        guaranteed |= not below.weight[inside].any()
         found = interval(below, above, confidence, guaranteed=guaranteed)
         return *found, "guaranteed" if guaranteed else "approximate"
 

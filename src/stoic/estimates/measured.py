@@ -96,7 +96,14 @@ class Measured:
             "run": str(self.path),
             "pvf": vars(self.pvf),
             **{name: [_plain(row) for row in self.table(name)] for name in names},
+            **self._trusted(tables),
         }
+
+    def _trusted(self, tables: Sequence[str]) -> dict[str, float]:
+        """Say how far the list of the worst sites can be trusted, where it is asked."""
+        if "worst" not in tables or self.about != "inputs":
+            return {}
+        return {"worst_within": self.worst_within()}
 
     def worst(self, n: int = 10) -> tuple[Row, ...]:
         """Return the sites with the highest estimates."""

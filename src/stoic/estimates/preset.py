@@ -14,6 +14,7 @@ from stoic.estimates.facts import Bools, Integers
 from stoic.estimates.mean import Interval, estimate_mean
 from stoic.estimates.sample import Floats, Sample
 from stoic.plans import Adaptive, Known, Lot, Preset, Stratum
+from stoic.plans.steps import check_partition
 
 __all__ = ["PresetCourse", "course_of"]
 
@@ -37,6 +38,7 @@ class PresetCourse:
         self.plan, self.known = plan, known
         self._lot = plan.lot(strata, seed) if strata else None
         leaves = [list(stratum.leaves()) for stratum in strata]
+        check_partition([leaf for own in leaves for leaf in own], known)
         self._sizes = np.array([leaf.size for own in leaves for leaf in own], float)
         self._outer = np.repeat(np.arange(len(leaves)), list(map(len, leaves)))
         self._low = self._high = np.zeros(0)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Searched", "is_searched", "read_searched"]
 
+_SAME = 1e-12
+
 
 def is_searched(manifest: Manifest) -> bool:
     """Say whether trials are units: faults on one input or a few, from cells."""
@@ -107,8 +109,9 @@ class Searched:
         )
         parts = np.array(ends, float) * (whole / size)
         value, least, most = np.clip(parts, 0.0, 1.0).tolist()
-        if least == most:
-            kind = "census"
+        if most - least <= _SAME * most:
+            # Nothing is left but what sums in another order differ by.
+            least, most, kind = value, value, "census"
         trials = self.trials(group)
         return Estimate(value, least, most, trials, confidence, kind, self.about)
 

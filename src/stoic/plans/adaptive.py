@@ -101,8 +101,9 @@ class Adaptive:
         if self.most < floor and self.half_width:
             raise ValueError(
                 f"trials must be at least {floor} for a half width of "
-                f"{self.half_width:g} even if none fails, got {self.most} at most; "
-                "allow more, or ask for an approximate interval"
+                f"{self.half_width:g} even if none fails, got {self.most} at most, "
+                f"which reach {self._reach(known):.2g}; allow more, or ask for that or "
+                "for an approximate interval"
             )
         return f"{text} guaranteed need at least {floor:,} trials, even if none fails"
 
@@ -122,6 +123,19 @@ class Adaptive:
             return (trials - self.pilot) * won >= goal.wager
 
         return bisect.bisect_left(range(units), True, key=enough)
+
+    def _reach(self, known: Known) -> float:
+        """Return the half width that so many trials as are allowed reach at best."""
+        low, high = 0.0, 0.5
+        for _ in range(30):
+            middle = (low + high) / 2
+            goal = Goal(middle, self.guaranteed, self.confidence)
+            low, high = (
+                (low, middle)
+                if self._least(known, goal) <= self.most
+                else (middle, high)
+            )
+        return high
 
     def as_record(self) -> dict[str, Any]:
         """Name the plan and its settings."""

@@ -11,7 +11,7 @@ import numpy as np
 from stoic.plans.allocation import Allocation, Goal, allocate, deviations
 from stoic.plans.contract import Draw, Stratum
 from stoic.plans.drawing import Node, Urn, roots
-from stoic.plans.steps import Floats, Known, Steps
+from stoic.plans.steps import Floats, Known, Steps, check_partition
 
 __all__ = ["Batch", "Search"]
 
@@ -71,6 +71,7 @@ class Search:
         self.known, self._goal = known, goal
         self._pilot, self._most = pilot, most
         self._leaves = [leaf for stratum in strata for leaf in stratum.leaves()]
+        check_partition(self._leaves, known)
         self._nodes = roots(strata)
         self._urn = Urn(self._leaves, seed)
         self._count, self._total, self._squares = np.zeros((3, len(self._leaves)))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 
-__all__ = ["Floats", "Known", "Steps"]
+from stoic.plans.contract import Stratum
+
+__all__ = ["Floats", "Known", "Steps", "check_partition"]
 
 Floats: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 
@@ -33,6 +36,27 @@ class Known:
                 "proved failures, proved units and units must be in order from 0 on, "
                 f"got {self.failed:g}, {self.known} and {self.size}"
             )
+
+
+def check_partition(leaves: Sequence[Stratum], known: Known) -> None:
+    """Refuse strata that leave units out, or hold some twice.
+
+    Args:
+        leaves: The smallest ones.
+        known: What is proved; they are to hold all that is not.
+
+    Raises:
+        ValueError: They are no partition of it.
+    """
+    held, wanted = sum(leaf.size for leaf in leaves), known.size - known.known
+    if held != wanted:
+        raise ValueError(
+            f"strata must hold each of the {wanted} units that are not proved once, "
+            f"got {held}"
+        )
+    names = Counter(leaf.name for leaf in leaves)
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise ValueError(f"strata must be different ones, got {twice[0]} twice")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from stoic.estimates import About, Row, pvf, summary
 from stoic.estimates.changed import changed_share
 from stoic.estimates.population import stratified
+from stoic.estimates.ranking import worst_within
 from stoic.estimates.searched import is_searched
 from stoic.records import Manifest, Run, open_run
 from stoic.records.files import write_whole, writing
@@ -37,6 +38,7 @@ class _Places:
         by_kind: One line per kind of site, if there are several.
         sites: All sites that have trials, in network order.
         worst: Those with the highest estimates above 0.
+        within: How far the list of them can be trusted, in words; empty if not asked.
         channels: Output channels with the highest lower limits, if any failed.
         formats: Tables by bit; none if faults have no single bit.
     """
@@ -47,6 +49,7 @@ class _Places:
     by_kind: Plot | None
     sites: Plot
     worst: Plot
+    within: str
     channels: Plot
     formats: tuple[Format, ...]
 
@@ -66,6 +69,7 @@ class _Contents:
     changed: str
     places: _Places | None
     strata: Plot | None
+    by_score: bool
     classes: Ranking | None
     inputs: Ranking | None
     method: tuple[Fact, ...]
@@ -115,6 +119,7 @@ def _contents(run: Run, about: About, with_nonfinite: bool) -> _Contents:
         changed=_changed(run),
         places=_places(run, about),
         strata=_strata(run),
+        by_score=is_searched(run.manifest),
         classes=ranked_classes(run),
         inputs=ranked_inputs(run),
         method=method(manifest, counts),
@@ -144,8 +149,20 @@ def _places(run: Run, about: About) -> _Places | None:
         by_kind=_by_kind(run, about) if len(set(kinds.values())) > 1 else None,
         sites=plot(map(named, by_site)),
         worst=plot(named(row) for row in worst if row.estimate.value > 0),
+        within=_within(run),
         channels=_channels(run, about),
         formats=_formats(run, layers, about),
+    )
+
+
+def _within(run: Run) -> str:
+    """Say how far the listed sites are from the true worst ones, at the most."""
+    if not is_searched(run.manifest) or len(run.manifest.space.sites) <= _WORST:
+        return ""
+    points = 100 * worst_within(run, _WORST)
+    return (
+        f"All of them are within {points:.2g} points of the true worst {_WORST}, or "
+        "worse (95 % guaranteed, for all sites at once). "
     )
 
 
@@ -162,7 +179,12 @@ def _strata(run: Run) -> Plot | None:
     """The strata with trials, if faults were drawn from each apart."""
     if not (stratified(run.manifest) or is_searched(run.manifest)):
         return None
-    return plot((row.label, "", "", row) for row in pvf(run, "stratum"))
+    rows = pvf(run, "stratum")
+    if is_searched(run.manifest):
+        # Scores make many strata: those that failed, or are proved, say something.
+        proved = [row for row in rows if not row.trials and row.estimate.n == 0]
+        rows = tuple(r for r in rows if r.estimate.value > 0 or r in proved)
+    return plot((row.label, "", "", row) for row in rows)
 
 
 def _changed(run: Run) -> str:
