@@ -89,6 +89,8 @@ class Watched:
         criterion: What counts as a failure.
         scores: From the network's output to what is judged, a row per input.
         checksums: Of layers, if they are to be looked at too.
+        hit: Sites that faults may hit; by default the weights of all layers, and all
+            values that are looked at.
     """
 
     subject: CapturedSubject
@@ -96,6 +98,7 @@ class Watched:
     criterion: Criterion = field(default_factory=Top1Changed)
     scores: Callable[[Any], Tensor] = scores_of
     checksums: Checksums | None = None
+    hit: tuple[str, ...] = ()
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -127,7 +130,8 @@ class Watched:
 
 def words_of_layers(watched: Watched) -> tuple[list[Site], list[Site]]:
     """Return the weights of layers, and the values that layers compute."""
-    sites = watched.subject.sites
+    every, hit = watched.subject.sites, set(watched.hit)
+    sites = [site for site in every if not hit or site.name in hit]
     weights = [s for s in sites if s.kind == "parameter" and len(s.shape) > 1]
     looked_at = {watch.value for watch in watched.watches}
     if watched.checksums:
@@ -142,7 +146,7 @@ def collected(
     *,
     batch: int,
     seed: int,
-    half: int,
+    half: int | None,
     pixels: Pixels | None = None,
     first: int = 0,
     tick: Callable[[int], None] | None = None,
@@ -155,7 +159,7 @@ def collected(
         recipe: What is done to them.
         batch: Inputs per run.
         seed: Of faults and noise.
-        half: Which half of all words may be hit: 0 or 1.
+        half: Which half of all words may be hit: 0 or 1; without it, any word.
         pixels: Range of the inputs; only needed where a recipe corrupts them.
         first: Number of the first input.
         tick: Told how many inputs are done.
@@ -244,9 +248,9 @@ class _Runs:
 
 
 class _Drawer:
-    """Draws faults from one half of all words."""
+    """Draws faults from one half of all words, or from all of them."""
 
-    def __init__(self, watched: Watched, seed: int, half: int) -> None:
+    def __init__(self, watched: Watched, seed: int, half: int | None) -> None:
         self._half, self._seed = half, seed
         self._weights, self._activations = words_of_layers(watched)
         self._spaces: dict[Any, FaultSpace] = {}
@@ -264,7 +268,7 @@ class _Drawer:
         chance = random.Random(key)
         while True:
             fault = space.fault(chance.randrange(space.size))
-            if half_of(fault.site.name, fault.element) == self._half:
+            if self._half in (None, half_of(fault.site.name, fault.element)):
                 return fault
 
     def _space(self, sites: list[Site], flips: Flips) -> FaultSpace:
