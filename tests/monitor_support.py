@@ -14,6 +14,7 @@ from stoic.monitors.alarm import Alarm
 from stoic.monitors.bounds import Floats
 from stoic.monitors.markers import ChannelQuantiles, Marker
 from stoic.monitors.monitor import Monitor
+from stoic.monitors.points import Condition, Points, Step
 from stoic.monitors.rules import Fork, Leaf, Node, Rules
 from stoic.monitors.watches import Watch, as_watches, every_layer, features_of
 from stoic.network.captured import CapturedSubject
@@ -25,6 +26,7 @@ __all__ = [
     "many_rows",
     "monitor_of",
     "monitor_on",
+    "random_points",
     "random_rules",
 ]
 
@@ -78,7 +80,8 @@ def monitor_on(
     rules = random_rules(ends, features_of(watches), chance)
     tenth = len(ends) // 10
     alarm = Alarm(ends[tenth], ends[-tenth - 1], 0.2, len(features))
-    return Monitor(fingerprint, watches, rules, alarm)
+    points = random_points(ends, features_of(watches), chance)
+    return Monitor(fingerprint, watches, rules, alarm, points)
 
 
 def random_rules(
@@ -103,6 +106,23 @@ def random_rules(
         return Fork(feature, low, high, grown(left - 1), grown(left - 1))
 
     return Rules(CLASSES, names, grown(depth))
+
+
+def random_points(
+    ends: Floats, names: tuple[str, ...], chance: np.random.Generator, count: int = 30
+) -> Points:
+    """Return steps with limits among some ends, of one condition or two."""
+
+    def condition() -> Condition:
+        feature = int(chance.integers(len(names)))
+        limit = float(chance.choice(ends[:, feature]))
+        return Condition(feature, limit, bool(chance.integers(2)))
+
+    def step() -> Step:
+        conditions = tuple(condition() for _ in range(chance.integers(1, 3)))
+        return Step(conditions, int(chance.integers(-40, 41)))
+
+    return Points(names, tuple(step() for _ in range(count)), base=-7)
 
 
 def many_rows(inputs: Inputs, count: int, seed: int = 5) -> Inputs:

@@ -17,6 +17,7 @@ from monitor_support import (
     many_rows,
     monitor_of,
     monitor_on,
+    random_points,
     random_rules,
 )
 from networks import Builder
@@ -69,6 +70,7 @@ MARKERS: tuple[Marker, ...] = (
     ChannelQuantiles((0.5,)),
     ChannelQuantiles((0.9, 0.1)),
     ChannelSums(16),
+    ChannelSums(16, (3, 11)),
     Quantiles(),
     Quantiles((0.99,), stride=3),
     Extremes(),
@@ -162,7 +164,9 @@ def test_a_truly_fitted_monitor_gives_its_own_verdicts(tmp_path: Path) -> None:
     alarm = calibrated(features_by_hand(subject, watches, other), bounds, 0.05)
     fingerprint = network_fingerprint(specimen.network)
     path = tmp_path / "monitor.json"
-    Monitor(fingerprint, watches, rules, alarm).save(path)
+    chance, ends = np.random.default_rng(0), np.sort(rows, 0)
+    points = random_points(ends, features_of(watches), chance)
+    Monitor(fingerprint, watches, rules, alarm, points).save(path)
 
     guarded = guard_with_file(specimen.network, path, specimen.inputs)
     _, verdict = run(guarded, noisy)
@@ -238,7 +242,10 @@ def some_features(rows: int) -> np.ndarray[Any, np.dtype[np.float32]]:
 def plain_monitor(rules: Rules, alarm: Alarm) -> Monitor:
     watches = tuple(Watch(f"v{n}", 1, NonFinite()) for n in range(5))
     rules = replace(rules, features=features_of(watches))
-    return Monitor("", watches, rules, alarm)
+    chance = np.random.default_rng(2)
+    ends = chance.normal(size=(99, 5)).astype(np.float32)
+    points = random_points(ends, features_of(watches), chance, len(rules.leaves))
+    return Monitor("", watches, rules, alarm, points)
 
 
 @pytest.mark.parametrize("seed", range(20))

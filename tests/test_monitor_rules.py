@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from monitor_support import random_points
 from stoic.monitors.alarm import Alarm, calibrated
 from stoic.monitors.bounds import Bounds, Floats, bounds_of
 from stoic.monitors.markers import ChannelQuantiles
@@ -222,7 +223,8 @@ def monitor() -> Monitor:
         alpha=1e-3,
     )
     alarm = calibrated(values[labels == 0], bounds, 0.05)
-    return Monitor("f" * 64, (watch,), rules, alarm, {"inputs": 7})
+    points = random_points(values, watch.features, np.random.default_rng(0))
+    return Monitor("f" * 64, (watch,), rules, alarm, points, {"inputs": 7})
 
 
 def test_a_monitor_is_one_small_file(tmp_path: Path) -> None:
@@ -260,10 +262,10 @@ def test_a_monitor_of_another_format_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "m.json"
     monitor().save(path)
     path.write_text(
-        path.read_text().replace('"stoic monitor": 1', '"stoic monitor": 9')
+        path.read_text().replace('"stoic monitor": 2', '"stoic monitor": 9')
     )
 
-    with pytest.raises(ValueError, match="must be 1, got 9; fit it again"):
+    with pytest.raises(ValueError, match="must be 2, got 9; fit it again"):
         Monitor.load(path)
 
 
@@ -272,7 +274,7 @@ def test_rules_about_other_features_are_refused() -> None:
     watch = Watch("conv:out", 1, ChannelQuantiles((0.0, 0.5)))
 
     with pytest.raises(ValueError, match="rules must be about the features"):
-        Monitor("f", (watch,), first.rules, first.alarm)
+        Monitor("f", (watch,), first.rules, first.alarm, first.points)
 
 
 def test_an_alarm_can_be_recorded() -> None:

@@ -301,7 +301,11 @@ def test_a_monitor_is_fitted_and_tells_other_inputs_apart() -> None:
 
     traces = seen_by(monitor, network, inputs[420:])
 
-    assert len(monitor.rules.features) <= 3
+    assert len({fork.feature for fork in monitor.rules.forks}) <= 3
+    assert len({watch.value for watch in monitor.watches}) <= 3
+    failed = traces.origin.failed & (traces.origin.kind == "noise")
+    limit = monitor.points.limit(0.05)
+    assert (monitor.verdicts(traces.values).score[failed] > limit).mean() > 0.5
     assert monitor.classes[-1] == "non-finite"
     assert traces.features == monitor.rules.features
     known = np.isin(traces.origin.kind, (NOTHING, *monitor.rules.classes))
@@ -402,7 +406,7 @@ def test_the_command_fits_and_shows(
     assert main(["monitor", "show", str(path)]) == 0
     assert "false alarms: 5.00% at most" in capsys.readouterr().out
     assert main(["monitor", "show", str(path), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["stoic monitor"] == 1
+    assert json.loads(capsys.readouterr().out)["stoic monitor"] == 2
     assert Monitor.load(path).about["inputs"] == 600
 
 

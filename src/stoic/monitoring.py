@@ -17,9 +17,10 @@ from stoic.criteria import Criterion, Top1Changed
 from stoic.monitors.collecting import Recipe, Spoilt, Watched, collected
 from stoic.monitors.corruptions import CORRUPTIONS, UNSEEN, Pixels, is_image, pixels_of
 from stoic.monitors.fitting import Lesson, fit_monitor, lesson_of
-from stoic.monitors.markers import ChannelQuantiles, Marker
+from stoic.monitors.markers import ChannelQuantiles, ChannelSums, Marker
 from stoic.monitors.monitor import Monitor
 from stoic.monitors.reduction import Choice, by_importance, by_pairs, by_steps, pruning
+from stoic.monitors.sources import points_of
 from stoic.monitors.strengths import strengths
 from stoic.monitors.summed import fit_sums, summed
 from stoic.monitors.traces import Traces
@@ -28,7 +29,7 @@ from stoic.monitors.watches import (
     as_watches,
     every_layer,
     features_of,
-    reduced,
+    of_output,
 )
 from stoic.network.captured import CapturedSubject
 from stoic.network.prepare import prepare
@@ -45,7 +46,8 @@ class MonitorSettings:
     Args:
         values: To watch, by name; every layer by default.
         marker: What is computed of each.
-        features: How many to keep at most; 0 for all.
+        features: How many rules may be about at most; 0 for all.
+        most: Values to look at in all, if rules are not about more.
         choose: How: ``steps``, one after the other; ``importance``, in its order, as
             many as it takes; or ``pairs``, the best of them.
         corruptions: Whether inputs are corrupted; only images can be.
@@ -60,6 +62,7 @@ class MonitorSettings:
     values: tuple[str, ...] = ()
     marker: Marker = ChannelQuantiles()
     features: int = 4
+    most: int = 3
     choose: str = "steps"
     corruptions: bool = True
     alpha: float | None = None
@@ -132,28 +135,35 @@ def fit(
         watched = _watched(network, given, chosen)
         say(f"watching {len(watched.watches)} values")
         gathered = _gathered(watched, given, chosen, say, progress)
-    say("choosing features and rules")
+    say("choosing features, rules and points")
     lesson, choice = lesson_of(gathered.learning), None
+    # Single numbers of the output are for points: a rule about them tells nobody much.
+    watches = watched.watches
+    features = features_of(w for w in watches if not isinstance(w.marker, ChannelSums))
     if chosen.features:
         ways: dict[str, Callable[[Lesson, Traces], Choice]] = {
             "steps": partial(by_steps, most=chosen.features),
             "importance": by_importance,
             "pairs": by_pairs,
         }
-        choice = ways[chosen.choose](lesson, gathered.choosing)
-        # Some markers give all of their numbers or none.
-        lesson = lesson.on(features_of(reduced(watched.watches, choice.best.features)))
-    kept = gathered.choosing.columns(lesson.traces.features)
-    alpha = pruning(lesson, kept) if chosen.alpha is None else chosen.alpha
+        choice = ways[chosen.choose](lesson.on(features), gathered.choosing)
+        features = choice.best.features
+    kept = gathered.choosing.columns(features)
+    alpha = chosen.alpha
+    alpha = pruning(lesson.on(features), kept) if alpha is None else alpha
+    most = chosen.most if chosen.features else None
+    points = points_of(gathered.learning, gathered.choosing, watches, features, most)
     monitor = fit_monitor(
         lesson,
+        features,
+        points,
         gathered.calibration,
-        watched.watches,
+        watches,
         network_fingerprint(network),
         alpha=alpha,
         rate=chosen.rate,
         seed=chosen.seed,
-        about=_about(network, given.count, gathered.spoilt, chosen, alpha),
+        about=_about(network, given.count, gathered, chosen, alpha),
     )
     return Fitted(monitor, choice, gathered.learning)
 
@@ -191,7 +201,7 @@ def fit_checksums(
             network_fingerprint(network),
             layers=chosen.values,
             rate=chosen.rate,
-            about=_about(network, given.count, (), chosen, None),
+            about=_about(network, given.count, None, chosen, None),
         )
 
 
@@ -203,6 +213,7 @@ class _Gathered:
     choosing: Traces
     calibration: Traces
     spoilt: tuple[Spoilt, ...]
+    pixels: Pixels | None
 
 
 def _gathered(
@@ -235,7 +246,7 @@ def _gathered(
 
     learning, choosing = (traces(p, known) for p in (parts.learning, parts.choosing))
     return _Gathered(
-        learning, choosing, traces(parts.calibration, Recipe((), ())), spoilt
+        learning, choosing, traces(parts.calibration, Recipe((), ())), spoilt, pixels
     )
 
 
@@ -279,7 +290,7 @@ def seen_by(
             checksums=summed(monitor, watched.subject) if monitor.checksums else None,
         )
         spoilt = spoilt_of(monitor.about)
-        pixels = _pixels(given) if spoilt else None
+        pixels = Pixels.of_record(monitor.about["pixels"]) if spoilt else None
         ticker = _Ticker(progress, given.count)
         return collected(
             watched,
@@ -315,7 +326,7 @@ def _watched(network: nn.Module, inputs: Inputs, chosen: MonitorSettings) -> Wat
     if chosen.values:
         watches = as_watches(subject, chosen.values, chosen.marker)
     else:
-        watches = every_layer(subject, chosen.marker)
+        watches = (*every_layer(subject, chosen.marker), *of_output(subject))
     return Watched(subject, watches, chosen.criterion, chosen.tail or scores_of)
 
 
@@ -342,7 +353,7 @@ def _spoilt(
 def _about(
     network: nn.Module,
     inputs: int,
-    spoilt: Sequence[Spoilt],
+    gathered: _Gathered | None,
     chosen: MonitorSettings,
     alpha: float | None,
 ) -> dict[str, Any]:
@@ -350,12 +361,15 @@ def _about(
 
     from stoic import __version__
 
+    pixels = gathered.pixels if gathered else None
     return {
         "network": type(network).__name__,
         "inputs": inputs,
         "corruptions": [
-            [each.corruption.name, each.strength, each.share] for each in spoilt
+            [each.corruption.name, each.strength, each.share]
+            for each in (gathered.spoilt if gathered else ())
         ],
+        "pixels": pixels.as_record() if pixels else None,
         "alpha": alpha,
         "seed": chosen.seed,
         "criterion": chosen.criterion.as_record(),

@@ -132,6 +132,11 @@ def show(file: File, as_json: AsJson = False) -> None:
     print(
         f"false alarms: {alarm.rate:.2%} at most, by {alarm.rows:,} fault-free inputs"
     )
+    steps = list(found.points.lines())
+    print(f"\nscore: {found.points.base} points, and {len(steps)} steps, such as")
+    print("\n".join(f"  {line}" for line in steps[:10]))
+    for rate in found.points.limits:
+        print(f"a score above {found.points.limit(rate):.4f}: {rate:.2%} false alarms")
 
 
 @monitor.command()

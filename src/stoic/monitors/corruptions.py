@@ -112,6 +112,15 @@ class Pixels:
     black: Tensor
     white: Tensor
 
+    def as_record(self) -> dict[str, list[float]]:
+        """Return plain data that a person can read, and `Pixels.of_record`."""
+        return {"black": self.black.tolist(), "white": self.white.tolist()}
+
+    @classmethod
+    def of_record(cls, record: dict[str, list[float]]) -> Pixels:
+        """Return the range that was recorded."""
+        return cls(torch.tensor(record["black"]), torch.tensor(record["white"]))
+
     def on(
         self, inputs: Inputs, corruption: Corruption, strength: float, seed: int
     ) -> Inputs:

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from stoic.monitors.alarm import calibrated
 from stoic.monitors.bounds import Bounds, bounds_of
+from stoic.monitors.evaluation import RATES
 from stoic.monitors.labels import classes_of, examples, labels_of
 from stoic.monitors.monitor import Monitor
+from stoic.monitors.points import Points
 from stoic.monitors.rules import Rules, fitted
 from stoic.monitors.traces import NOTHING, Traces
-from stoic.monitors.watches import Watch, reduced
+from stoic.monitors.watches import Watch, features_of, reduced
 
 __all__ = ["Lesson", "fit_monitor", "lesson_of"]
 
@@ -88,6 +90,8 @@ def lesson_of(traces: Traces, classes: Sequence[str] | None = None) -> Lesson:
 
 def fit_monitor(
     lesson: Lesson,
+    features: Sequence[str],
+    points: Points,
     calibration: Traces,
     watches: Sequence[Watch],
     fingerprint: str,
@@ -97,10 +101,12 @@ def fit_monitor(
     seed: int = 0,
     about: dict[str, Any] | None = None,
 ) -> Monitor:
-    """Learn rules, and calibrate an alarm for what they do not know.
+    """Learn rules, and calibrate an alarm and the limits of points.
 
     Args:
-        lesson: To learn from; its features are those of the monitor.
+        lesson: To learn rules from.
+        features: That rules may be about.
+        points: That were learnt.
         calibration: Traces of other inputs; their fault-free rows are used.
         watches: What the traces were made with.
         fingerprint: Of the network.
@@ -113,11 +119,12 @@ def fit_monitor(
         ValueError: There is too little to learn from or to calibrate with.
     """
     # In the order in which they are watched.
-    names = [n for w in watches for n in w.features if n in lesson.traces.features]
-    chosen = lesson.on(names)
-    rules = chosen.rules(alpha=alpha, seed=seed)
+    # Some markers give all of their numbers or none.
+    kept = reduced(watches, {*features, *points.used})
+    names = features_of(kept)
+    rules = lesson.on(features).rules(alpha=alpha, seed=seed).over(names)
     clean = calibration.columns(names)
     clean = clean.rows(clean.origin.kind == NOTHING)
-    alarm = calibrated(clean.values, chosen.bounds, rate)
-    kept = reduced(watches, names)
-    return Monitor(fingerprint, kept, rules, alarm, dict(about or {}))
+    alarm = calibrated(clean.values, lesson.on(names).bounds, rate)
+    points = points.over(names).calibrated(clean.values, {*RATES, rate})
+    return Monitor(fingerprint, kept, rules, alarm, points, dict(about or {}))

@@ -82,18 +82,26 @@ class ChannelSums:
 
     Args:
         count: Number of channels.
+        kept: Which of them are told; all by default.
     """
 
     count: int
+    kept: tuple[int, ...] | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
         """One per channel, such as ``sum 17``."""
-        return tuple(f"sum {number}" for number in range(self.count))
+        return tuple(f"sum {number}" for number in self.told)
+
+    @property
+    def told(self) -> tuple[int, ...]:
+        """The channels that are told."""
+        return tuple(range(self.count)) if self.kept is None else self.kept
 
     def __call__(self, value: Tensor, channels: int) -> Tensor:
         """Return sums, float32 of shape ``(inputs, channels)``."""
-        return channel_sums(value, channels)
+        sums = channel_sums(value, channels)
+        return sums if self.kept is None else sums[:, list(self.kept)]
 
 
 @dataclass(frozen=True)

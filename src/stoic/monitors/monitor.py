@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from stoic.monitors.alarm import Alarm
 from stoic.monitors.bounds import Floats
 from stoic.monitors.checksum import excess_of
+from stoic.monitors.points import Points
 from stoic.monitors.rules import Rules
 from stoic.monitors.watches import Watch, features_of
 from stoic.records.files import write_whole
 
 __all__ = ["FORMAT", "NONFINITE", "Monitor", "Verdicts"]
 
-FORMAT = 1
+FORMAT = 2
 # The class of an inference with a feature that is no number, before any rule is asked.
 NONFINITE = "non-finite"
 
@@ -31,7 +32,7 @@ class Verdicts:
 
     Args:
         label: Index of the class in `Monitor.classes`.
-        score: How sure it is that something is wrong, from 0 to 1.
+        score: How sure it is that something is wrong, from 0 to 1, by the points.
         rule: Number of the leaf that decided; -1 where features are not finite.
         unlike: Whether the calibrated alarm was raised.
     """
@@ -51,6 +52,7 @@ class Monitor:
         watches: What is looked at.
         rules: What is concluded from their features and then those of checksums.
         alarm: For conditions that no rule knows; over the same features.
+        points: How sure it is; likewise.
         about: How it was fitted, for people.
         checksums: Tolerance of each layer whose checksum is looked at, by the name of
             its value. What the sums must be follows from the network's own weights.
@@ -60,17 +62,19 @@ class Monitor:
     watches: tuple[Watch, ...]
     rules: Rules
     alarm: Alarm
+    points: Points
     about: dict[str, Any] = field(default_factory=dict)
     checksums: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         watched = (*features_of(self.watches), *map(excess_of, self.checksums))
-        if watched != self.rules.features:
-            raise ValueError(
-                "rules must be about the features that are watched, got rules about "
-                f"{len(self.rules.features)} and watches for {len(watched)}; "
-                "fit rules to the watched features"
-            )
+        for name, own in (("rules", self.rules), ("points", self.points)):
+            if own.features != watched:
+                raise ValueError(
+                    f"{name} must be about the features that are watched, got {name} "
+                    f"about {len(own.features)} and watches for {len(watched)}; fit "
+                    f"{name} to the watched features"
+                )
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -82,7 +86,7 @@ class Monitor:
         finite = np.isfinite(features).all(1)
         leaf = self.rules.leaf_of(features)
         label = np.where(finite, self.rules.labels[leaf], len(self.rules.classes))
-        score = np.where(finite, self.rules.scores[leaf], np.float32(1))
+        score = np.where(finite, self.points.scores(features), np.float32(1))
         rule = np.where(finite, leaf, -1)
         return Verdicts(label, score, rule, self.alarm.raised(features))
 
@@ -96,6 +100,7 @@ class Monitor:
             "checksums": dict(self.checksums),
             "rules": self.rules.as_record(),
             "alarm": self.alarm.as_record(self.rules.features),
+            "points": self.points.as_record(),
         }
         write_whole(path, json.dumps(record, indent=1, allow_nan=False) + "\n")
 
@@ -127,11 +132,13 @@ class Monitor:
                 f"{path} must be a monitor of this network, got one of another "
                 f"({record['network'][:12]}, not {str(fingerprint)[:12]}); fit it again"
             )
+        rules = Rules.of_record(record["rules"])
         return cls(
             record["network"],
             tuple(map(Watch.of_record, record["watches"])),
-            Rules.of_record(record["rules"]),
+            rules,
             Alarm.of_record(record["alarm"]),
+            Points.of_record(record["points"], rules.features),
             record["about"],
             record.get("checksums", {}),
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -97,10 +97,18 @@ class Rules:
         """The class of each leaf: the one with the largest share."""
         return np.array([np.argmax(leaf.shares) for leaf in self.leaves], np.int64)
 
-    @cached_property
-    def scores(self) -> Floats:
-        """Of each leaf, the share of classes that are not regular."""
-        return np.array([1 - leaf.shares[0] for leaf in self.leaves], np.float32)
+    def over(self, features: tuple[str, ...]) -> Rules:
+        """Return the same rules, where there are more features or another order."""
+        place = [features.index(name) for name in self.features]
+
+        def moved(node: Node) -> Node:
+            if isinstance(node, Leaf):
+                return node
+            inside, outside = moved(node.inside), moved(node.outside)
+            feature = place[node.feature]
+            return replace(node, feature=feature, inside=inside, outside=outside)
+
+        return Rules(self.classes, features, moved(self.root))
 
     def leaf_of(self, features: Floats) -> NDArray[np.int64]:
         """Return the number of the leaf that each row ends in.

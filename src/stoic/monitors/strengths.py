@@ -38,13 +38,12 @@ def strengths(
         shares: Of inputs to fail.
     """
     found: dict[tuple[str, float], Spoilt] = {}
-    bench = watched.bench(inputs)
-    _, golden = watched.seen(bench)
+    golden = watched.scores(watched.bench(inputs).golden)
 
     @cache
     def failing(corruption: Corruption, strength: float) -> float:
         spoilt = pixels.on(inputs, corruption, strength, seed)
-        _, scores = watched.seen(watched.bench(spoilt))
+        scores = watched.scores(watched.bench(spoilt).golden)
         return float(watched.criterion.failed(golden, scores, None).double().mean())
 
     for corruption in corruptions:

@@ -19,12 +19,16 @@ from stoic.monitors.alarm import calibrated
 from stoic.monitors.bounds import Floats, bounds_of
 from stoic.monitors.checksum import Checksum, Checksums, checksums_of, fit_checksums
 from stoic.monitors.monitor import Monitor
+from stoic.monitors.points import PER_UNIT, Condition, Points, Step
 from stoic.monitors.rules import REGULAR, Fork, Leaf, Node, Rules
 from stoic.monitors.traces import MEMORY
 from stoic.network.captured import CapturedSubject
 from stoic.network.subject import Inputs
 
 __all__ = ["SumCheck", "fit_sums", "summed"]
+
+# Points of certainty: one in thirty thousand is thought to be otherwise.
+_SURE = 10 * PER_UNIT
 
 
 class SumCheck(nn.Module):
@@ -99,8 +103,8 @@ def fit_sums(
     bounds = bounds_of([-np.ones_like(seen[:1]), seen])
     alarm = calibrated(_seen(subject, sums, calibration), bounds, rate)
     rules = _chained(sums.features, len(seen))
-    tolerances = sums.tolerances
-    return Monitor(fingerprint, (), rules, alarm, dict(about or {}), tolerances)
+    points, told = _beyond(sums.features), dict(about or {})
+    return Monitor(fingerprint, (), rules, alarm, points, told, sums.tolerances)
 
 
 def _seen(
@@ -117,6 +121,12 @@ def _seen(
         found = list(rows())
     width = len(sums.checks)
     return torch.cat(found).numpy() if found else np.zeros((0, width), np.float32)
+
+
+def _beyond(features: Sequence[str]) -> Points:
+    """Return points that are as sure as can be where a sum is out of tolerance."""
+    steps = (Step((Condition(n, 1.0),), 2 * _SURE) for n in range(len(features)))
+    return Points(tuple(features), tuple(steps), -_SURE)
 
 
 def _chained(features: Sequence[str], rows: int) -> Rules:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from stoic.monitors.markers import (
     ChannelQuantiles,
+    ChannelSums,
     Extremes,
     Marker,
     Quantiles,
@@ -38,6 +39,8 @@ def tap_of(watch: Watch, shape: tuple[int, ...], *, portable: bool) -> nn.Module
     if isinstance(marker, Quantiles):
         count = math.ceil(math.prod(shape) / marker.stride)
         return _OfAll(marker.stride, _Order(marker.levels, count, portable=portable))
+    if isinstance(marker, ChannelSums):
+        return _Sums(watch.channels, marker)
     if portable and isinstance(marker, Extremes):
         return _Ends()
     return _Marked(marker, watch.channels)
@@ -64,6 +67,22 @@ class _Ends(nn.Module):
         broken = flat.isnan().any(1)
         ends = [-_largest(-flat, broken), _largest(flat, broken)]
         return torch.stack(ends, 1)
+
+
+class _Sums(nn.Module):
+    """`ChannelSums`."""
+
+    told: Tensor
+
+    def __init__(self, channels: int, marker: ChannelSums) -> None:
+        super().__init__()
+        self._channels, self._all = channels, marker.kept is None
+        self.register_buffer("told", torch.tensor(marker.told))
+
+    def forward(self, value: Tensor) -> Tensor:
+        """Return the sums that are told, of shape ``(rows, channels)``."""
+        sums = channel_sums(value, self._channels)
+        return sums if self._all else sums.index_select(1, self.told)
 
 
 class _OfChannels(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stoic.monitors.monitor import Monitor
+from stoic.monitors.points import Condition
 
 __all__ = ["Judge", "Verdict"]
 
@@ -35,13 +37,15 @@ class Verdict(NamedTuple):
 
 
 class Judge(nn.Module):
-    """What `Monitor.verdicts` says, by two comparisons and one small product.
+    """What `Monitor.verdicts` says, by two comparisons, one small product and one sum.
 
     All questions are of one kind: whether a feature lies within a span. The forks of
-    the tree ask some, the alarm one per feature, and whether a feature is finite is one
-    more. A leaf's column of the product is 0 where every answer on its path is as it
-    must be, and at most -1 elsewhere. That of non-finite features is above 0 where
-    there is one, else below. The numbers are so small that no format rounds them.
+    the tree ask some, the alarm one per feature, whether a feature is finite is one
+    more, and each condition of the points is one. A leaf's column of the product is 0
+    where every answer on its path is as it must be, and at most -1 elsewhere. That of
+    non-finite features is above 0 where there is one, else below. The numbers are so
+    small that no format rounds them.
+    Points are whole numbers; their sum, less the least, is a place among the scores.
 
     Args:
         monitor: Whose verdicts it gives.
@@ -54,7 +58,12 @@ class Judge(nn.Module):
     bias: Tensor
     limit: Tensor
     labels: Tensor
+    first: Tensor
+    second: Tensor
+    points: Tensor
+    least: Tensor
     scores: Tensor
+    broken: Tensor
     rules: Tensor
 
     def __init__(self, monitor: Monitor) -> None:
@@ -64,23 +73,37 @@ class Judge(nn.Module):
         every = list(range(count))
         low = [*(fork.low for fork in forks), *alarm.low, *[-_LARGEST] * count]
         high = [*(fork.high for fork in forks), *alarm.high, *[_LARGEST] * count]
+        steps = monitor.points.steps
+        conditions = list({c: None for step in steps for c in step.conditions})
+        spans = [_span(condition) for condition in conditions]
+        # A step with one condition asks it twice.
+        ends = [(step.conditions[0], step.conditions[-1]) for step in steps]
+        first, second = ([conditions.index(e[n]) for e in ends] for n in (0, 1))
         weight, bias = _columns(rules.paths, count)
         # Nothing lies within an empty span.
         weight[np.array(low, np.float32) > np.array(high, np.float32)] = 0
         labels = [*rules.labels, len(rules.classes)]
         asked = [fork.feature for fork in forks] + every + every
-        self._leaves = len(rules.leaves)
+        asked += [condition.feature for condition in conditions]
+        leaves = len(rules.leaves)
+        self._others = len(low)
+        self._conditions = len(conditions)
         for name, numbers, dtype in (
             ("feature", asked, np.int64),
-            ("low", low, np.float32),
-            ("high", high, np.float32),
+            ("low", [*low, *(span[0] for span in spans)], np.float32),
+            ("high", [*high, *(span[1] for span in spans)], np.float32),
             ("weight", weight, np.float32),
             ("bias", bias, np.float32),
             # A number of Python's would be copied into a tensor each time.
             ("limit", _ALARM, np.float32),
             ("labels", labels, np.int64),
-            ("scores", [*rules.scores, 1], np.float32),
-            ("rules", [*range(self._leaves), -1], np.int64),
+            ("first", first, np.int64),
+            ("second", second, np.int64),
+            ("points", [step.points for step in steps], np.int64),
+            ("least", monitor.points.base - monitor.points.least, np.int64),
+            ("scores", monitor.points.shares, np.float32),
+            ("broken", leaves, np.int64),
+            ("rules", [*range(leaves), -1], np.int64),
         ):
             self.register_buffer(name, torch.from_numpy(np.array(numbers, dtype)))
 
@@ -94,14 +117,29 @@ class Judge(nn.Module):
         asked = features.index_select(1, self.feature)
         # What is no number is equal to nothing: it lies outside of every span.
         inside = asked.clamp(self.low, self.high) == asked
-        found = torch.addmm(self.bias, inside.float(), self.weight)
+        others, holds = inside.split([self._others, self._conditions], 1)
+        found = torch.addmm(self.bias, others.float(), self.weight)
         leaf = found.argmax(1)
+        both = holds.index_select(1, self.first) & holds.index_select(1, self.second)
+        place = (both * self.points).sum(1) + self.least
+        score = self.scores.index_select(0, place)
         return Verdict(
             self.labels.index_select(0, leaf),
-            self.scores.index_select(0, leaf),
+            score.masked_fill(leaf == self.broken, 1.0),
             self.rules.index_select(0, leaf),
             found.select(1, -1) < self.limit,
         )
+
+
+def _span(condition: Condition) -> tuple[float, float]:
+    """Return the span in which a feature is if a condition holds.
+
+    What is no number is in none, but then nobody asks for points.
+    """
+    limit = np.float32(condition.limit)
+    if not condition.above:
+        return -math.inf, float(limit)
+    return float(np.nextafter(limit, np.float32(np.inf))), math.inf
 
 
 def _columns(

@@ -24,11 +24,14 @@ __all__ = [
     "every_layer",
     "every_marker",
     "features_of",
+    "of_output",
     "reduced",
 ]
 
 # What layers compute: products with weights, and attention.
 _PAPER = ChannelQuantiles()
+# Numbers of an output above which each is not worth looking at.
+_MANY = 128
 _LAYERS = ("conv", "linear", "addmm", "mm", "bmm", "attention")
 
 
@@ -92,6 +95,21 @@ def every_marker(subject: CapturedSubject) -> tuple[Watch, ...]:
     return tuple(found)
 
 
+def of_output(subject: CapturedSubject) -> tuple[Watch, ...]:
+    """Watch each number that the last layer computes, if these are not too many.
+
+    They are there anyway: where the network decides, they say most about how surely.
+    """
+    sites = {site.name: site for site in subject.sites}
+    last = every_layer(subject)[-1:]
+    counted = [(watch, _count(sites[watch.value], watch)) for watch in last]
+    return tuple(
+        replace(watch, marker=ChannelSums(count))
+        for watch, count in counted
+        if count <= _MANY
+    )
+
+
 def as_watches(
     subject: CapturedSubject, values: Sequence[str], marker: Marker
 ) -> tuple[Watch, ...]:
@@ -127,6 +145,10 @@ def reduced(watches: Iterable[Watch], features: Iterable[str]) -> tuple[Watch, .
             levels = zip(marker.levels, kept, strict=True)
             some = tuple(level for level, keep in levels if keep)
             marker = replace(marker, levels=some)
+        if isinstance(marker, ChannelSums):
+            some_told = zip(marker.told, kept, strict=True)
+            told = tuple(number for number, keep in some_told if keep)
+            marker = replace(marker, kept=told)
         found.append(replace(watch, marker=marker))
     return tuple(found)
 

@@ -1,0 +1,183 @@
+"""Points: how likely it is that an output is wrong, as a sum of whole numbers.
+
+Each step asks whether one or two features are above limits, and is worth some points.
+Whole numbers sum to the same in any order and on any device, and a person can add them
+up.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stoic.monitors.bounds import Floats
+
+__all__ = ["PER_UNIT", "Condition", "Points", "Step"]
+
+PER_UNIT = 32
+"""Points that are worth one unit of the logarithm of odds."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One feature on one side of a limit.
+
+    Args:
+        feature: Its index.
+        limit: A number of float32.
+        above: Whether the feature must be above it; else it must not be. What is no
+            number is above nothing.
+    """
+
+    feature: int
+    limit: float
+    above: bool = True
+
+    def holds(self, features: Floats) -> NDArray[np.bool_]:
+        """Say of which rows it is true."""
+        above = features[:, self.feature] > np.float32(self.limit)
+        return np.asarray(above == self.above)
+
+
+@dataclass(frozen=True)
+class Step:
+    """Points for rows of which all conditions hold.
+
+    Args:
+        conditions: One or two.
+        points: May be negative.
+    """
+
+    conditions: tuple[Condition, ...]
+    points: int
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """Steps, and what their sum means.
+
+    Args:
+        features: Names of the features.
+        steps: In any order.
+        base: Points that every inference has.
+        limits: By a rate of false alarms: sums above are an alarm; calibrated.
+    """
+
+    features: tuple[str, ...]
+    steps: tuple[Step, ...]
+    base: int = 0
+    limits: Mapping[float, int] = field(default_factory=dict)
+
+    def over(self, features: tuple[str, ...]) -> Points:
+        """Return the same points, where there are other features beside those used."""
+        place = {self.features.index(name): features.index(name) for name in self.used}
+
+        def moved(step: Step) -> Step:
+            conditions = (replace(c, feature=place[c.feature]) for c in step.conditions)
+            return replace(step, conditions=tuple(conditions))
+
+        return replace(self, features=features, steps=tuple(map(moved, self.steps)))
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """Features that points depend on, in order."""
+        asked = {c.feature for step in self.steps for c in step.conditions}
+        return tuple(name for n, name in enumerate(self.features) if n in asked)
+
+    def total(self, features: Floats) -> NDArray[np.int64]:
+        """Return the points of each row.
+
+        Args:
+            features: Of shape ``(rows, features)``.
+        """
+        total = np.full(len(features), self.base, np.int64)
+        for step in self.steps:
+            all_hold = np.all([c.holds(features) for c in step.conditions], axis=0)
+            total += step.points * all_hold
+        return total
+
+    @property
+    def least(self) -> int:
+        """A sum below which there is none."""
+        return self.base + sum(min(step.points, 0) for step in self.steps)
+
+    @cached_property
+    def shares(self) -> Floats:
+        """How likely something is wrong, for each sum from the lowest to the highest.
+
+        Where right and wrong are equally frequent, and all kinds of faults are.
+        """
+        count = sum(abs(step.points) for step in self.steps)
+        odds = (self.least + np.arange(count + 1)) / PER_UNIT
+        return np.asarray(1 / (1 + np.exp(-np.clip(odds, -80, 80))), np.float32)
+
+    def scores(self, features: Floats) -> Floats:
+        """Return how likely something is wrong with each row, float32."""
+        return np.asarray(self.shares[self.total(features) - self.least])
+
+    def calibrated(self, features: Floats, rates: Iterable[float]) -> Points:
+        """Return points with limits that keep to rates of false alarms.
+
+        Another fault-free input exceeds a limit no more often than at its rate; as for
+        the calibrated alarm, the guarantee is over both, the input and these. Rates for
+        which there are too few inputs have no limit.
+
+        Args:
+            features: Of fault-free inputs that served for nothing else.
+            rates: Of false alarms.
+        """
+        ordered, rows = np.sort(self.total(features)), len(features)
+        # One of rows + 1 alike inputs is among the highest so often.
+        ranks = {rate: math.ceil((rows + 1) * (1 - rate)) for rate in sorted(rates)}
+        limits = {r: int(ordered[k - 1]) for r, k in ranks.items() if k <= rows}
+        return replace(self, limits=limits)
+
+    def limit(self, rate: float) -> float:
+        """Return the score above which there is an alarm at a rate of false alarms.
+
+        Raises:
+            KeyError: There is no limit for this rate.
+        """
+        return float(self.shares[self.limits[rate] - self.least])
+
+    def lines(self) -> Iterator[str]:
+        """Yield the steps as lines that a person can read, the heaviest first."""
+        for step in sorted(self.steps, key=lambda step: -abs(step.points)):
+            yield self._told(step, ".4g")
+
+    def _told(self, step: Step, form: str) -> str:
+        conditions = (
+            f"{self.features[c.feature]} {'>' if c.above else '<='} {c.limit:{form}}"
+            for c in step.conditions
+        )
+        return f"{step.points:+d} if {' and '.join(conditions)}"
+
+    def as_record(self) -> dict[str, Any]:
+        """Return plain data that a person can read, and `Points.of_record`."""
+        # Nine digits tell every number of float32 from its neighbours.
+        steps = [self._told(step, ".9g") for step in self.steps]
+        limits = {f"{rate:g}": limit for rate, limit in self.limits.items()}
+        return {"base": self.base, "limits": limits, "steps": steps}
+
+    @classmethod
+    def of_record(cls, record: dict[str, Any], features: tuple[str, ...]) -> Points:
+        """Return the points that were recorded."""
+        index = {name: number for number, name in enumerate(features)}
+
+        def condition(line: str) -> Condition:
+            name, side, limit = line.rsplit(" ", 2)
+            return Condition(index[name], float(np.float32(limit)), side == ">")
+
+        def step(line: str) -> Step:
+            points, _, conditions = line.partition(" if ")
+            return Step(tuple(map(condition, conditions.split(" and "))), int(points))
+
+        limits = {float(rate): limit for rate, limit in record["limits"].items()}
+        steps = tuple(map(step, record["steps"]))
+        return cls(features, steps, record["base"], limits)

@@ -1,0 +1,158 @@
+"""Points: sums by hand, steps learnt as by trying every cut, limits that keep rates."""
+
+import json
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from stoic.monitors.boosting import boosted, evenly
+from stoic.monitors.bounds import Floats
+from stoic.monitors.markers import Moments
+from stoic.monitors.points import PER_UNIT, Condition, Points, Step
+from stoic.monitors.sources import sources
+from stoic.monitors.traces import MEMORY, NOTHING, Origin, Traces
+from stoic.monitors.watches import Watch, features_of
+
+Numbers = NDArray[np.float64]
+WATCHES = tuple(Watch(name, 1, Moments()) for name in ("a", "b", "c"))
+
+
+def traces(rows: int = 600, seed: int = 0) -> Traces:
+    """Return traces in which two features of `a` and one of `c` tell of failures."""
+    chance = np.random.default_rng(seed)
+    kind = chance.choice([NOTHING, MEMORY, "noise", "blur"], rows)
+    values = chance.normal(size=(rows, 6)).astype(np.float32)
+    odds = 2 * values[:, 0] * values[:, 1] + 2 * (values[:, 4] > 1) - 0.5
+    failed = (kind != NOTHING) & (odds > chance.logistic(size=rows) / 4)
+    none = np.zeros(rows)
+    origin = Origin(
+        np.arange(rows), kind, none, none, kind, none.astype(int), none.astype(int),
+        none.astype(int), failed, np.zeros(rows, bool),
+    )  # fmt: skip
+    return Traces(features_of(WATCHES), values, np.zeros((rows, 2), "f4"), origin)
+
+
+def by_hand(points: Points, row: Floats) -> int:
+    """The sum of one row, condition by condition."""
+    total = points.base
+    for step in points.steps:
+        holds = [
+            (row[c.feature] > c.limit) if c.above else not row[c.feature] > c.limit
+            for c in step.conditions
+        ]
+        total += step.points if all(holds) else 0
+    return int(total)
+
+
+def some_points() -> Points:
+    first, second = Condition(0, 0.25), Condition(4, -0.5, above=False)
+    steps = Step((first,), 20), Step((second, first), -35), Step((second,), 7)
+    return Points(features_of(WATCHES), steps, base=-3)
+
+
+def test_points_are_sums_by_hand() -> None:
+    values = traces().values
+    values[0] = np.nan
+    values[1, 0], values[2, 4] = np.inf, np.float32(-0.5)
+    points = some_points()
+
+    total = points.total(values)
+
+    assert total.tolist() == [by_hand(points, row) for row in values]
+    assert total.min() >= points.least
+    shares = 1 / (1 + np.exp(-total / PER_UNIT))
+    assert np.allclose(points.scores(values), shares, atol=1e-7)
+
+
+def test_points_can_be_recorded_and_stand_among_other_features() -> None:
+    points, values = boosted(traces(), rounds=20), traces(seed=1).values
+    points = points.calibrated(values, (0.01, 0.05))
+
+    record = json.loads(json.dumps(points.as_record()))
+
+    again = Points.of_record(record, points.features)
+    assert (again.steps, again.base) == (points.steps, points.base)
+    assert again.limits == points.limits
+    turned = tuple(reversed(points.features))
+    assert np.array_equal(
+        points.over(turned).total(values[:, ::-1]), points.total(values)
+    )
+
+
+def best_by_trying(values: Floats, slope: Numbers, bend: Numbers) -> float:
+    """The largest gain of any cut at a number that occurs, split by split."""
+    gains = []
+    for feature in range(values.shape[1]):
+        for cut in values[:, feature]:
+            above = values[:, feature] > cut
+            gains.append(
+                sum(
+                    slope[side].sum() ** 2 / (bend[side].sum() + 3.0)
+                    for side in (above, ~above)
+                )
+            )
+    return float(max(gains))
+
+
+def test_the_first_step_is_nearly_as_good_as_the_best_of_all_cuts() -> None:
+    own = traces(300)
+    failed, weights = own.origin.failed, evenly(own.origin)
+    share = np.average(failed, weights=weights)
+    slope, bend = weights * (failed - share), weights * share * (1 - share)
+
+    points = boosted(own, rounds=1, rate=1.0, pairs=False)
+
+    (step,) = points.steps
+    above = step.conditions[0].holds(own.values)
+    gain = sum(slope[s].sum() ** 2 / (bend[s].sum() + 3.0) for s in (above, ~above))
+    assert gain > 0.8 * best_by_trying(own.values, slope, bend)
+    worth = [slope[s].sum() / (bend[s].sum() + 3.0) for s in (~above, above)]
+    assert step.points == round(PER_UNIT * (worth[1] - worth[0]))
+    assert points.base == round(PER_UNIT * (np.log(share / (1 - share)) + worth[0]))
+
+
+def area(score: NDArray[np.int64], failed: NDArray[np.bool_]) -> float:
+    wrong, right = score[failed][:, None], score[~failed][None]
+    return float(((wrong > right) + (wrong == right) / 2).mean())
+
+
+def test_pairs_of_conditions_tell_what_single_ones_cannot() -> None:
+    own, other = traces(1500), traces(800, seed=1)
+
+    singles = area(boosted(own, pairs=False).total(other.values), other.origin.failed)
+    pairs = area(boosted(own).total(other.values), other.origin.failed)
+
+    assert pairs > singles + 0.05 and pairs > 0.7
+
+
+def test_kinds_failed_or_not_weigh_the_same() -> None:
+    origin = traces().origin
+    weights = evenly(origin)
+
+    sums = {
+        (kind, failed): weights[(origin.kind == kind) & (origin.failed == failed)].sum()
+        for kind, failed in zip(origin.kind.tolist(), origin.failed, strict=True)
+    }
+    assert len(sums) == 7
+    assert np.allclose(list(sums.values()), len(weights) / 7)
+
+
+def test_values_that_tell_nothing_are_not_watched() -> None:
+    found = sources(traces(1500), traces(800, seed=1), WATCHES)
+
+    assert found == ("a", "c")
+    assert "b" in sources(traces(1500), traces(800, seed=1), WATCHES, ["b"], most=2)
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.05])
+def test_limits_keep_to_rates_of_false_alarms_on_average(rate: float) -> None:
+    points, chance, false = some_points(), np.random.default_rng(3), []
+    for _ in range(200):
+        clean = chance.normal(size=(160, 6)).astype(np.float32)
+        found = points.calibrated(clean[:120], (rate, 0.001))
+        assert 0.001 not in found.limits
+        score = found.scores(clean[120:])
+        false.append((score > found.limit(rate)).mean())
+
+    assert np.mean(false) < rate + 3 * np.std(false) / np.sqrt(len(false))
