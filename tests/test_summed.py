@@ -146,12 +146,12 @@ def test_an_onnx_file_of_checksums_is_refused_in_one_line(
 def test_a_file_for_other_layers_is_refused(monitor: Monitor) -> None:
     specimen = networks.resnet()
     other = {f"x{name}": t for name, t in monitor.checksums.items()}
-    rules = replace(
-        monitor.rules, features=tuple(f"checksum excess of {name}" for name in other)
-    )
+    names = tuple(f"checksum excess of {name}" for name in other)
+    rules = replace(monitor.rules, features=names)
+    points = replace(monitor.points, features=names)
     with pytest.raises(ValueError, match="checksums must be of conv"):
         guard(
             specimen.network,
-            replace(monitor, checksums=other, rules=rules),
+            replace(monitor, checksums=other, rules=rules, points=points),
             Inputs((images(4),), {}),
         )

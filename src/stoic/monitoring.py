@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from torch import nn
@@ -16,10 +15,10 @@ from stoic.campaign.untouched import untouched
 from stoic.criteria import Criterion, Top1Changed
 from stoic.monitors.collecting import Recipe, Spoilt, Watched, collected
 from stoic.monitors.corruptions import CORRUPTIONS, UNSEEN, Pixels, is_image, pixels_of
-from stoic.monitors.fitting import Lesson, fit_monitor, lesson_of
+from stoic.monitors.fitting import fit_monitor, lesson_of
 from stoic.monitors.markers import ChannelQuantiles, ChannelSums, Marker
 from stoic.monitors.monitor import Monitor
-from stoic.monitors.reduction import Choice, by_importance, by_pairs, by_steps, pruning
+from stoic.monitors.reduction import WAYS, Choice, by_way, pruning
 from stoic.monitors.sources import points_of
 from stoic.monitors.strengths import strengths
 from stoic.monitors.summed import fit_sums, summed
@@ -128,7 +127,7 @@ def fit(
             one line says what to do.
     """
     chosen = replace(settings or MonitorSettings(), **changes)
-    check_name("choose", chosen.choose, ("steps", "importance", "pairs"))
+    check_name("choose", chosen.choose, WAYS)
     given = as_inputs(inputs)
     say = notice or (lambda line: None)
     with untouched(network):
@@ -141,12 +140,8 @@ def fit(
     watches = watched.watches
     features = features_of(w for w in watches if not isinstance(w.marker, ChannelSums))
     if chosen.features:
-        ways: dict[str, Callable[[Lesson, Traces], Choice]] = {
-            "steps": partial(by_steps, most=chosen.features),
-            "importance": by_importance,
-            "pairs": by_pairs,
-        }
-        choice = ways[chosen.choose](lesson.on(features), gathered.choosing)
+        choosing = lesson.on(features), gathered.choosing
+        choice = by_way(chosen.choose, *choosing, most=chosen.features)
         features = choice.best.features
     kept = gathered.choosing.columns(features)
     alpha = chosen.alpha

@@ -19,15 +19,18 @@ from stoic.monitors.labels import examples, labels_of, macro
 from stoic.monitors.traces import Traces
 
 __all__ = [
+    "WAYS",
     "Choice",
     "Trial",
     "by_importance",
     "by_pairs",
     "by_steps",
+    "by_way",
     "importances",
     "pruning",
 ]
 
+WAYS = ("steps", "importance", "pairs")
 _WITHIN = 0.95
 _STEPS = 20
 _ALPHAS = (1e-5, 3e-5, 1e-4, 2e-4, 4e-4, 7e-4, 1e-3, 2e-3, 4e-3)
@@ -197,6 +200,20 @@ def pruning(lesson: Lesson, traces: Traces, *, part: float = 0.99) -> float:
     worth = {a: _Bench.of(lesson, traces, a)(features).worth for a in _ALPHAS}
     best = max(worth.values())
     return max(alpha for alpha, found in worth.items() if found >= part * best)
+
+
+def by_way(way: str, lesson: Lesson, traces: Traces, *, most: int) -> Choice:
+    """Choose features in one of the `WAYS`.
+
+    Args:
+        way: Its name.
+        lesson: To learn from.
+        traces: Of other inputs and faults, to judge by.
+        most: How many features to choose at most, step by step.
+    """
+    if way == "steps":
+        return by_steps(lesson, traces, most=most)
+    return by_importance(lesson, traces) if way == WAYS[1] else by_pairs(lesson, traces)
 
 
 def _until(
