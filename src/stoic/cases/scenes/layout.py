@@ -5,7 +5,7 @@ that a scene is the same alone and in a batch.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache
 
 import numpy as np
@@ -130,17 +130,13 @@ class Scenes:
             part = slice(start, start + size)
             inside = (self.signs.scene >= start) & (self.signs.scene < start + size)
             signs = self.signs.rows(inside.nonzero()[:, 0])
-            signs = Placed(
-                signs.scene - start,
-                *(getattr(signs, field.name) for field in fields(signs)[1:]),
-            )
             yield Scenes(
-                self.seed[part],
-                self.gain[part],
-                self.glare[part],
-                self.blur[part],
-                self.noise[part],
-                signs,
+                seed=self.seed[part],
+                gain=self.gain[part],
+                glare=self.glare[part],
+                blur=self.blur[part],
+                noise=self.noise[part],
+                signs=replace(signs, scene=signs.scene - start),
             )
 
 
