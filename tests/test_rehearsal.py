@@ -1,5 +1,6 @@
 """Rehearsals: what a policy makes of faults, counted by hand; and the command."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from stoic.monitoring import MonitorSettings, fit, fit_checksums
 from stoic.monitors.counters import Counters
 from stoic.monitors.guarded import Guarded, Plan
 from stoic.monitors.markers import MARKERS, Moments
+from stoic.monitors.monitor import Monitor
 from stoic.monitors.policies import AlarmError
 from stoic.monitors.rehearsal import Rehearsal, Tally, named_policy, weight_faults
 from stoic.network.general import held
@@ -214,3 +216,17 @@ def test_the_command_writes_a_page_of_how_well_a_monitor_does(
     text = page.read_text()
     assert "checksum excess of" in text and "Tried on 100 inputs" in text
     assert f"page: {page}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["{}", "[1]", "no", '{"stoic monitor": 99}'])
+def test_a_file_that_is_no_monitor_is_refused_in_one_line(
+    text: str, files: dict[str, Path], tmp_path: Path
+) -> None:
+    path = tmp_path / "bad.json"
+    whole = json.loads(files["moments"].read_text())
+    torn = {key: part for key, part in whole.items() if key != "rules"}
+    for given in (text, json.dumps(torn)):
+        path.write_text(given)
+        with pytest.raises(ValueError, match="must be") as caught:
+            Monitor.load(path)
+        assert "\n" not in str(caught.value)

@@ -22,6 +22,7 @@ from stoic.records.files import write_whole
 __all__ = ["FORMAT", "NONFINITE", "Monitor", "Verdicts"]
 
 FORMAT = 2
+_PARTS = ("network", "about", "watches", "rules", "alarm", "points")
 # The class of an inference with a feature that is no number, before any rule is asked.
 NONFINITE = "non-finite"
 
@@ -126,6 +127,11 @@ class Monitor:
         if version != FORMAT:
             raise ValueError(
                 f"format of {path} must be {FORMAT}, got {version}; fit it again"
+            )
+        if lacking := [name for name in _PARTS if name not in record]:
+            raise ValueError(
+                f"{path} must be whole, got it without {', '.join(lacking)}; "
+                "fit it again"
             )
         if fingerprint not in (None, record["network"]):
             raise ValueError(
