@@ -7,6 +7,7 @@ size and what they compute is that of any other fitted monitor.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,7 +84,8 @@ def fitted_monitor(of: Subject, folder: Path) -> Monitor:
     """
     path = folder / f"{of.name}.monitor.json"
     fingerprint = network_fingerprint(of.network)
-    if path.is_file() and Monitor.load(path).fingerprint == fingerprint:
+    # None yet, of an older format, or of other weights: another machine's calibration.
+    with contextlib.suppress(OSError, ValueError):
         return Monitor.load(path, fingerprint)
     count, settings = _SETTINGS[of.name]
     printing.say(f"fitting a monitor to {of.name} with {count} inputs: {path}")
