@@ -425,6 +425,7 @@ def test_the_command_tries_a_monitor_on_other_inputs(
 
     assert "inferences on 100 inputs, none of them known" in told
     assert "calibrated alarm" in told and "pixelation" in told
+    assert "recall at 5.0%" in told and "residual hazard" in told
     # One clean run, twelve with faults in memory, and up to three of each corruption.
     assert card["images"] == 100 and 2500 < card["rows"] <= 3100
     first = card["levels"]["finite"][0]
@@ -450,6 +451,17 @@ def test_a_scorecard_is_what_its_rows_say() -> None:
         here = (origin.kind == line.name) & origin.failed
         assert line.recall and line.failed
         assert line.recall.value == pytest.approx((said.label[here] > 0).mean())
+    limit = monitor.points.limit(0.05)
+    false = card.limits[0.05].clean
+    assert false and false.value == pytest.approx((said.score[clean] > limit).mean())
+    for score in card.scores[: len(card.kinds)]:
+        here = (origin.kind == score.name) & origin.failed
+        recall, area = score.recall[0.05], score.auroc
+        assert recall and area
+        assert recall.value == pytest.approx((said.score[here] > limit).mean())
+        right = ((origin.kind == score.name) & ~origin.failed) | clean
+        wins = said.score[here][:, None] - said.score[right][None]
+        assert area.value == pytest.approx(((np.sign(wins) + 1) / 2).mean())
     sure = examples(traces.rows(np.isin(origin.kind, (NOTHING, *monitor.classes))))
     wanted = labels_of(sure, monitor.rules.classes)
     got = monitor.verdicts(sure.values).label

@@ -198,13 +198,21 @@ def _tables(card: Scorecard) -> list[list[dict[str, str]]]:
             "class": each.name,
             "precision": told(each.precision),
             "recall": told(each.recall),
+            "with non-finite": told(more.precision),
+            "recall of all": told(more.recall),
         }
-        for level in card.levels["finite"]
-        for each in (*level.classes, level.macro)
+        for level, other in zip(*card.levels.values(), strict=True)
+        for each, more in zip(
+            (*level.classes, level.macro), (*other.classes, other.macro), strict=True
+        )
     ]
     false = [
         {"false alarms": name, "clean": told(of.clean), "benign": told(of.benign)}
-        for name, of in (("rules", card.rules), ("calibrated alarm", card.alarm))
+        for name, of in (
+            ("rules", card.rules),
+            ("calibrated alarm", card.alarm),
+            *((f"score, {rate:.1%}", of) for rate, of in card.limits.items()),
+        )
     ]
     kinds = [
         {
@@ -215,7 +223,22 @@ def _tables(card: Scorecard) -> list[list[dict[str, str]]]:
         }
         for rules, alarm in zip(card.kinds, card.unlike, strict=True)
     ]
-    return [judged, false, kinds]
+    scores = [
+        {"score": line.name, "AUROC": told(line.auroc)}
+        | {f"recall at {rate:.1%}": told(of) for rate, of in line.recall.items()}
+        for line in card.scores
+    ]
+    valued = [
+        {
+            "alarms of rules": f"{each.rate:.2%} faults",
+            "precision": told(each.precision),
+            "safety gain": told(each.gain),
+            "residual hazard": told(each.hazard),
+            "availability cost": told(each.cost),
+        }
+        for each in card.worth["rules"]
+    ]
+    return [judged, false, kinds, scores, valued]
 
 
 @monitor.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -9,25 +10,43 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stoic.estimates.estimate import Estimate
-from stoic.monitors.breakdown import By, Line, recalls_by
+from stoic.monitors.bounds import Floats
+from stoic.monitors.breakdown import By, Line, groups, recalls_by
 from stoic.monitors.evaluation import (
     FalseAlarms,
     Level,
     check_examples,
+    curve,
     false_alarms,
     levels,
     parts,
 )
 from stoic.monitors.labels import labels_of
+from stoic.monitors.measures import Shares
 from stoic.monitors.monitor import Monitor
 from stoic.monitors.resamples import Resamples
 from stoic.monitors.traces import NOTHING, Traces
 from stoic.monitors.worth import Worth, worth
 
-__all__ = ["FREQUENCIES", "Scorecard", "scorecard", "told"]
+__all__ = ["FREQUENCIES", "ScoreLine", "Scorecard", "scorecard", "told"]
 
 # Shares of inferences with a fault.
 FREQUENCIES = (0.0001, 0.001, 0.01, 0.1, 1.0)
+
+
+@dataclass(frozen=True)
+class ScoreLine:
+    """What the score does on one group of rows.
+
+    Args:
+        name: Of the group.
+        auroc: Failed rows against all that did not fail.
+        recall: By rate of false alarms, above the limit that was calibrated for it.
+    """
+
+    name: str
+    auroc: Estimate | None
+    recall: dict[float, Estimate | None]
 
 
 @dataclass(frozen=True)
@@ -45,6 +64,9 @@ class Scorecard:
         unlike: The same for the calibrated alarm.
         strengths: Alarms of the rules by corruption and strength.
         bits: Alarms of the rules by the bit that was hit.
+        sites: The same by the value or weight that was hit.
+        limits: False alarms at the calibrated limits of the score, by promised rate.
+        scores: What the score can do, by kind and then by kind and strength.
         worth: What alarms of rules and of the calibrated alarm are worth where faults
             are as frequent as `FREQUENCIES`.
     """
@@ -58,6 +80,9 @@ class Scorecard:
     unlike: tuple[Line, ...]
     strengths: tuple[Line, ...]
     bits: tuple[Line, ...]
+    sites: tuple[Line, ...]
+    limits: dict[float, FalseAlarms]
+    scores: tuple[ScoreLine, ...]
     worth: dict[str, tuple[Worth, ...]]
 
     def as_record(self) -> dict[str, Any]:
@@ -82,6 +107,7 @@ def scorecard(monitor: Monitor, traces: Traces, *, draws: int = 400) -> Scorecar
     known = np.isin(traces.origin.kind, (NOTHING, *names))
     labels = _labels(traces, names, known)
     check_examples(labels[known], names)
+    limits = {rate: monitor.points.limit(rate) for rate in monitor.points.limits}
     rows = parts(traces)
     every = rows["together"]
 
@@ -101,11 +127,32 @@ def scorecard(monitor: Monitor, traces: Traces, *, draws: int = 400) -> Scorecar
         unlike=by(said.unlike, "kind"),
         strengths=by(said.label > 0, "strength"),
         bits=by(said.label > 0, "bit"),
+        sites=by(said.label > 0, "site"),
+        limits={
+            rate: false_alarms(traces, said.score > limit, resamples, every)
+            for rate, limit in limits.items()
+        },
+        scores=tuple(_scores(traces, said.score, resamples, limits)),
         worth={
             name: worth(traces, alarmed, resamples, every, FREQUENCIES)
             for name, alarmed in (("rules", said.label > 0), ("alarm", said.unlike))
         },
     )
+
+
+def _scores(
+    traces: Traces, score: Floats, resamples: Resamples, limits: dict[float, float]
+) -> Iterator[ScoreLine]:
+    """Yield what the score does by kind, and by kind and strength."""
+    ways: tuple[By, ...] = ("kind", "strength")
+    for group in (group for by in ways for group in groups(traces, by)):
+        found = curve(traces, score, resamples, group.rows)
+        failed = (group.rows & traces.origin.failed)[:, None]
+        recall: dict[float, Estimate | None] = {}
+        for rate, limit in limits.items():
+            shares = Shares((score > limit)[:, None], failed)
+            (recall[rate],) = resamples.estimates(shares)
+        yield ScoreLine(group.name, found.auroc, recall)
 
 
 def _labels(
