@@ -691,6 +691,20 @@ def run(course: Course, shares: Sequence[np.ndarray[Any, Any]]) -> list[float]:
     return found
 
 
+def test_trials_that_all_failed_do_not_show_that_all_units_do() -> None:
+    """Without a variance only a guaranteed interval says something."""
+    shares = [np.ones(100_000), np.ones(10_000)]
+    course = course_of(
+        shares, Adaptive(half_width=0.02, pilot=50), Known(110_000), seed=0
+    )
+    run(course, shares)
+
+    found = course.estimate(guaranteed=False)
+
+    assert found == course.estimate(guaranteed=True)
+    assert found.kind == "guaranteed" and found.low < 0.99 < found.value == 1
+
+
 @pytest.mark.parametrize("guaranteed", [True, False])
 @pytest.mark.parametrize("name", ["parts", "all hold", "all fail", "misled"])
 def test_a_course_through_every_unit_ends_with_the_truth(
@@ -753,9 +767,12 @@ def test_a_course_that_was_cut_off_says_what_its_trials_say(cut: int) -> None:
     told = Told(whole.steps.first(cut), found[:cut], known)
     for guaranteed in (True, False):
         estimate = cut_off.estimate(guaranteed=guaranteed)
+        # A single trial with weight shows no variance.
+        sure = guaranteed or cut in (1, 51)
         assert (estimate.value, estimate.low, estimate.high) == pytest.approx(
-            interval(told, told, 0.95, guaranteed=guaranteed)
+            interval(told, told, 0.95, guaranteed=sure)
         )
+        assert estimate.kind == ("guaranteed" if sure else "approximate")
     again = run_course(course_of(shares, plan, known), found, found)
     assert again.steps.stratum.tolist() == whole.steps.stratum.tolist()
 

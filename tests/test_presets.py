@@ -169,6 +169,38 @@ def test_an_approximate_interval_without_a_failure_is_not_empty() -> None:
     assert own.high > own.value + 0.01
 
 
+def test_importance_knows_nothing_of_a_group_without_a_draw() -> None:
+    """Nor does it take draws that all failed for all units."""
+    of = [Stratum("often", 1000, hint=0.5), Stratum("never", 3, hint=1e-9)]
+    course = PresetCourse(Preset("importance", 50, False), of, Known(1003), 0)
+    assert course.batch() is not None and not course.drawn.any()
+    ones = np.ones(50)
+    course.learn(ones, ones)
+
+    group = np.array([False, True])
+    *ends, kind = course.part(group, 3, ones, ones, 0.0, 0.95, guaranteed=False)
+    assert kind == "guaranteed"
+    assert ends == pytest.approx([0.0, 0.0, 3 / 1003])
+    whole = course.estimate(guaranteed=False)
+    assert whole.kind == "guaranteed" and whole.low < 0.999 < whole.high
+
+
+def test_importance_is_not_certain_where_chance_drew_a_group_too_often() -> None:
+    """All of its draws failed, and they speak for more units than it has."""
+    of = [Stratum(name, 500, hint=0.5) for name in "ab"]
+    ones = np.ones(100)
+    group = np.array([True, False])
+    sure = 0
+    for seed in range(40):
+        course = PresetCourse(Preset("importance", 100, False), of, Known(1000), seed)
+        assert course.batch() is not None
+        course.learn(ones, ones)
+        found = course.part(group, 500, ones, ones, 0.0, 0.95, guaranteed=False)
+        assert found[3] != "census"
+        sure += found[3] == "guaranteed"
+    assert sure > 0
+
+
 def test_scores_that_tell_make_importance_narrower_than_uniform() -> None:
     sizes, hints = (9_000, 900, 100), (1e-6, 1e-3, 0.5)
     of = nested(

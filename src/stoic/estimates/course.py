@@ -17,6 +17,9 @@ from stoic.plans import Adaptive, Batch, Draw, Known, Steps, Stratum
 
 __all__ = ["Course", "run_course", "without_trials"]
 
+# Limits that differ by less, as a part of them, differ by rounding alone.
+_SAME = 1e-12
+
 
 class _Drawn(Protocol):
     """Units that were drawn together."""
@@ -128,12 +131,8 @@ class Course:
         low, high = np.concatenate(self._low), np.concatenate(self._high)
         below = Told(self.steps, low, self.known)
         above = Told(self.steps, high, self.known)
-        value, least, most = np.clip(
-            interval(below, above, level, guaranteed=guaranteed), 0.0, 1.0
-        ).tolist()
-        kind: Kind = "guaranteed" if guaranteed else "approximate"
-        if least == most:
-            kind = "census"
+        *ends, kind = _limits(below, above, level, guaranteed=guaranteed)
+        value, least, most = np.clip(ends, 0.0, 1.0).tolist()
         return Estimate(value, least, most, self.trials, level, kind, about)
 
     def part(
@@ -167,8 +166,25 @@ class Course:
         above = replace(below, share=np.where(inside, high, 0.0))
         # Trials without weight, those of the pilot, show no variance.
         guaranteed |= not below.weight[inside].any()
-        found = interval(below, above, confidence, guaranteed=guaranteed)
-        return *found, "guaranteed" if guaranteed else "approximate"
+        return _limits(below, above, confidence, guaranteed=guaranteed)
+
+
+def _limits(
+    below: Told, above: Told, confidence: float, *, guaranteed: bool
+) -> tuple[float, float, float, Kind]:
+    """Return the mean over a population with its limits, and their kind.
+
+    An approximate interval without any width has seen no variance, or lies outside of
+    what is possible: then only a guaranteed one says something.
+    """
+    value, least, most = interval(below, above, confidence, guaranteed=guaranteed)
+    if below.certain[0] == above.certain[1]:
+        return value, least, most, "census"
+    if guaranteed:
+        return value, least, most, "guaranteed"
+    if most - least <= _SAME * most:
+        return _limits(below, above, confidence, guaranteed=True)
+    return value, least, most, "approximate"
 
 
 def without_trials(known: Known, confidence: float, about: str) -> Estimate:

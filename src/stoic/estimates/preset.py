@@ -20,6 +20,8 @@ __all__ = ["PresetCourse", "course_of"]
 
 # Drawn with replacement: the size plays no part.
 _ENDLESS = 1 << 60
+# Half a width that is less, as a part of all units, is one of rounding alone.
+_SAME = 1e-12
 
 
 class PresetCourse:
@@ -119,7 +121,7 @@ class PresetCourse:
         interval: Interval = "guaranteed" if guaranteed else "approximate"
         if self.plan.design == "importance":
             low, high = np.where(inside, low, 0.0), np.where(inside, high, 0.0)
-            found = self._weighted(low, high, inside, confidence, interval)
+            found = self._weighted(low, high, inside, units, confidence, interval)
         elif inside.any():
             samples = self._samples(leaves, inside, low, high)
             mean = estimate_mean(samples, confidence=confidence, interval=interval)
@@ -130,8 +132,7 @@ class PresetCourse:
         value, least, most = (
             (failed + min(max(own, 0.0), units)) / self.known.size for own in found[:3]
         )
-        kind: Kind = "census" if least == most else found[3]
-        return value, min(least, value), max(most, value), kind
+        return value, min(least, value), max(most, value), found[3]
 
     def _samples(
         self, leaves: Bools, inside: Bools, low: Floats, high: Floats
@@ -157,26 +158,29 @@ class PresetCourse:
         low: Floats,
         high: Floats,
         inside: Bools,
+        units: int,
         confidence: float,
         interval: Interval,
     ) -> tuple[float, float, float, Kind]:
         """Return the sum over units, from draws that speak for more than one each.
 
         Draws are independent, and no share times its weight is above 1 / even: bets on
-        them hold whatever the scores are worth.
+        them hold whatever the scores are worth. They are needed, too, where draws have
+        shown no variance, or chance took the approximate interval above all units.
         """
         assert self._lot is not None
-        weight, units = self._lot.weight[: len(low)], sum(self._lot.sizes)
+        weight, whole = self._lot.weight[: len(low)], sum(self._lot.sizes)
         even = self.plan.even
         # Rounding must not take a bounded number above its bound.
         least, most = (np.minimum(x * weight * even, 1.0) for x in (low, high))
-        value = float(((low + high) / 2 * weight).mean()) * units
+        value = float(((low + high) / 2 * weight).mean()) * whole
         if interval == "approximate":
-            half = self._half(low, high, inside, confidence) * units
-            return value, value - half, value + half, "approximate"
+            half = self._half(low, high, inside, confidence) * whole
+            if half > _SAME * whole and value - half < units:
+                return value, value - half, value + half, "approximate"
         sample = Sample(least, most, _ENDLESS, True, self.plan.trials)
         mean = estimate_mean([sample], confidence=confidence)
-        return value, mean.low * units / even, mean.high * units / even, "guaranteed"
+        return value, mean.low * whole / even, mean.high * whole / even, "guaranteed"
 
     def _half(
         self, low: Floats, high: Floats, inside: Bools, confidence: float

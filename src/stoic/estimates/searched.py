@@ -111,7 +111,7 @@ class Searched:
         value, least, most = np.clip(parts, 0.0, 1.0).tolist()
         if most - least <= _SAME * most:
             # Nothing is left but what sums in another order differ by.
-            least, most, kind = value, value, "census"
+            least = most = value
         trials = self.trials(group)
         return Estimate(value, least, most, trials, confidence, kind, self.about)
 
