@@ -5,6 +5,9 @@ one input each, and in seconds. Uniform sampling gets its own best number of inp
 fault: for evaluations that is one, as inputs of a fault mostly fail together; for
 seconds it is what PyTorchFI, whose rate is measured in between, is quickest with. How
 many faults it needs follows from the variance of a uniform sample that Stoic runs.
+
+Seconds are those that pass; those of the processor, which other work on the machine
+changes less, are shown beside them.
 """
 
 from __future__ import annotations
@@ -92,13 +95,13 @@ def _case(name: str, options: argparse.Namespace) -> dict[str, Any]:
     case = stoic.load(name)
     printing.say(f"{name}: how failures vary")
     spread = _spread(case, options)
-    peer: dict[int, list[float]] = {1: [], spread.inputs: []}
+    peer: dict[int, list[Spent]] = {1: [], spread.inputs: []}
     runs: dict[str, list[dict[str, Any]]] = {kind: [] for kind in options.kinds}
     for number in range(options.rounds):
         seed = options.seed + number
-        for inputs, seconds in peer.items():
+        for inputs, spent in peer.items():
             printing.say(f"{name}: PyTorchFI on {inputs} inputs")
-            seconds.append(_peer(case, inputs, options.peer_faults, seed))
+            spent.append(_peer(case, inputs, options.peer_faults, seed))
         for kind, found in runs.items():
             printing.say(f"{name}: Stoic, {kind}")
             found.append(_stoic(case, kind, seed, options))
@@ -106,9 +109,13 @@ def _case(name: str, options: argparse.Namespace) -> dict[str, Any]:
         "case": name,
         "spread": asdict(spread),
         "uniform_evaluations": spread.needed(options.half_width, 1),
-        "peer_seconds": {
-            inputs: median(seconds) * spread.needed(options.half_width, inputs)
-            for inputs, seconds in peer.items()
+        **{
+            f"peer_{kind}": {
+                inputs: median(getattr(each, kind) for each in spent)
+                * spread.needed(options.half_width, inputs)
+                for inputs, spent in peer.items()
+            }
+            for kind in ("seconds", "cpu_seconds")
         },
         "stoic": runs,
     }
@@ -139,23 +146,50 @@ def _spread(case: Case, options: argparse.Namespace) -> Spread:
     return Spread(measured.run.manifest.space.size, inputs, mean, between, within)
 
 
+@dataclass(frozen=True)
+class Spent:
+    """Time that something took.
+
+    Args:
+        seconds: That have passed.
+        cpu_seconds: Of the processor.
+    """
+
+    seconds: float
+    cpu_seconds: float
+
+
+class _Watch:
+    """Measures what is spent from when it is made."""
+
+    def __init__(self) -> None:
+        self._begun = time.perf_counter(), time.process_time()
+
+    def spent(self, times: int = 1) -> Spent:
+        """Return what was spent, for each of so many times."""
+        seconds, cpu = self._begun
+        return Spent(
+            (time.perf_counter() - seconds) / times, (time.process_time() - cpu) / times
+        )
+
+
 @torch.no_grad()
-def _peer(case: Case, inputs: int, faults: int, seed: int) -> float:
-    """Return PyTorchFI's seconds per fault on so many inputs."""
+def _peer(case: Case, inputs: int, faults: int, seed: int) -> Spent:
+    """Return what PyTorchFI spends per fault on so many inputs."""
     assert isinstance(case.inputs, torch.Tensor)
     few = case.inputs[:inputs]
     drawn = draw_weights(layers_of(case.network, few), faults, seed)
     tool = PyTorchFIWeights(case.network, few)
-    begun = time.perf_counter()
+    watch = _Watch()
     tool.run(drawn)
-    return (time.perf_counter() - begun) / faults
+    return watch.spent(faults)
 
 
 def _stoic(
     case: Case, kind: str, seed: int, options: argparse.Namespace
 ) -> dict[str, Any]:
     """Return what an adaptive campaign needs, from capture to the estimate."""
-    begun = time.perf_counter()
+    watch = _Watch()
     notes: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         measured = stoic.pvf(
@@ -178,7 +212,7 @@ def _stoic(
     proved = float(row[0]) if row else 0.0
     return {
         "evaluations": found.n,
-        "seconds": time.perf_counter() - begun,
+        **asdict(watch.spent()),
         "value": found.value,
         "half_width": (found.high - found.low) / 2,
         "proved": proved,
@@ -200,13 +234,15 @@ def _text(records: Sequence[dict[str, Any]]) -> str:
         "seconds",
         "PyTorchFI",
         "ratio",
+        "CPU seconds",
+        "PyTorchFI",
+        "ratio",
     )
     rows = []
     for record in records:
-        uniform, peer = record["uniform_evaluations"], record["peer_seconds"]
+        uniform = record["uniform_evaluations"]
         for kind, runs in record["stoic"].items():
             work = median(run["evaluations"] for run in runs)
-            seconds, best = median(run["seconds"] for run in runs), min(peer.values())
             rows.append(
                 (
                     record["case"],
@@ -218,9 +254,8 @@ def _text(records: Sequence[dict[str, Any]]) -> str:
                     f"{uniform:,.0f}",
                     f"1/{uniform / work:.1f}",
                     f"{runs[0]['floor']:,.0f}",
-                    f"{seconds:,.0f}",
-                    f"{best:,.0f}",
-                    f"{best / seconds:,.0f}x",
+                    *_times(record, runs, "seconds"),
+                    *_times(record, runs, "cpu_seconds"),
                 )
             )
     return printing.table(heads, rows) + (
@@ -230,6 +265,15 @@ def _text(records: Sequence[dict[str, Any]]) -> str:
         "for a uniform approximate interval of that width, on one input or all, "
         "whichever is less"
     )
+
+
+def _times(
+    record: dict[str, Any], runs: Sequence[dict[str, Any]], kind: str
+) -> tuple[str, str, str]:
+    """Return our time, PyTorchFI's and their ratio."""
+    ours = median(run[kind] for run in runs)
+    best = min(record[f"peer_{kind}"].values())
+    return f"{ours:,.1f}", f"{best:,.0f}", f"{best / ours:,.0f}x"
 
 
 if __name__ == "__main__":

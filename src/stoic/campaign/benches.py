@@ -25,7 +25,8 @@ class Benches:
     def __init__(self, bay: Bay) -> None:
         self._bay = bay
         self._most = 0 if bay.subject.bounded else _MOST_BYTES
-        self._held: dict[int, Bench] = {}
+        # Looking and recording need the same runs as the trials.
+        self._held = bay.kept
 
     def __call__(self, start: int) -> Bench:
         """Return a golden run, made anew unless it was kept."""

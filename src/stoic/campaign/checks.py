@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from stoic.campaign.benches import Benches
 from stoic.campaign.facts import Judge
 from stoic.campaign.fingerprint import data_fingerprint, joined_fingerprint
 from stoic.campaign.scores import scores_of
@@ -208,10 +209,11 @@ def check_golden(network: nn.Module, bay: Bay) -> Sound:
         ValueError: Golden runs differ, are not finite, or cannot be judged.
     """
     seconds, top_k, tensors, outputs = 0.0, 0, 1, []
+    bench = Benches(bay)
     for start in bay.starts:
         own = _own_output(network, bay, start)
         begun = now()
-        golden = bay.bench(start).golden
+        golden = bench(start).golden
         seconds += now() - begun
         if not same_leaves(golden, own):
             raise ValueError(

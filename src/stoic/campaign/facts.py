@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,6 +69,12 @@ class Standing:
 
     size: Tensor
     clearance: Tensor
+
+    @classmethod
+    def joined(cls, parts: Sequence[Standing]) -> Standing:
+        """Return the standings of several batches as that of one."""
+        sizes, clearances = zip(*((p.size, p.clearance) for p in parts), strict=True)
+        return cls(torch.cat(sizes), torch.cat(clearances))
 
     def at(self, rows: Tensor) -> Standing:
         """Return the standing of some rows."""

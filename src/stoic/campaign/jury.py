@@ -42,19 +42,43 @@ class Block:
 
 @dataclass(frozen=True)
 class Jury:
-    """Judges answers on one batch of inputs.
+    """Judges answers on one batch of inputs, or on several.
 
     Args:
         bay: What the trials are run on.
-        bench: The golden run of the batch.
-        start: First input of the batch.
+        benches: The golden run of the batch, or of several.
+        starts: First input of each.
         blocks: Where facts are added.
     """
 
     bay: Bay
-    bench: Bench
-    start: int
+    benches: Sequence[Bench]
+    starts: Sequence[int]
     blocks: list[Block]
+
+    @cached_property
+    def _inputs(self) -> int:
+        return sum(bench.inputs for bench in self.benches)
+
+    @cached_property
+    def _numbers(self) -> NDArray[Any]:
+        """The number of the input in each row."""
+        each = zip(self.starts, self.benches, strict=True)
+        return np.concatenate([start + np.arange(b.inputs) for start, b in each])
+
+    @cached_property
+    def _golden(self) -> Any:
+        """The golden output of all batches."""
+        goldens = [bench.golden for bench in self.benches]
+        if len(goldens) == 1:
+            return goldens[0]
+        first = self.benches[0].inputs
+
+        def joined(*parts: Any) -> Any:
+            rowed = isinstance(parts[0], Tensor) and parts[0].shape[:1] == (first,)
+            return torch.cat(parts) if rowed else parts[0]
+
+        return pytree.tree_map(joined, *goldens)
 
     def judge(self, members: list[int], answer: Answer) -> list[int]:
         """Add the facts of an answer; return the places of unsettled trials.
@@ -66,12 +90,12 @@ class Jury:
         if (
             self.bay.judge.opaque
             and answer.rows
-            and len(answer.rows.input) != self.bench.inputs
+            and len(answer.rows.input) != self._inputs
         ):
             if not answer.exact:
                 return list(range(len(members)))
             answer = self._widened(answer, answer.rows)
-        rows = answer.rows or Rows.of_one(self.bench.inputs)
+        rows = answer.rows or Rows.of_one(self._inputs)
         facts = self._judged(answer, rows)
         mine = rows.trial >= 0
         unsure: list[int] = np.unique(rows.trial[facts.unsure & mine]).tolist()
@@ -81,7 +105,7 @@ class Jury:
         if kept.any():
             columns = {name: column[kept] for name, column in facts.columns.items()}
             trial, input = rows.trial[told[kept]], rows.input[told[kept]]
-            block = Block(np.array(members)[trial], self.start + input, columns)
+            block = Block(np.array(members)[trial], self._numbers[input], columns)
             self.blocks.append(block)
         return again
 
@@ -90,7 +114,7 @@ class Jury:
 
         What is the user's may look at all of it.
         """
-        inputs = self.bench.inputs
+        inputs = self._inputs
         at = torch.from_numpy(rows.input)
 
         def put(golden: Any, faulty: Any) -> Any:
@@ -100,7 +124,7 @@ class Jury:
 
         whose = np.full(inputs, -1)
         whose[rows.input] = rows.trial
-        output = pytree.tree_map(put, self.bench.golden, answer.output)
+        output = pytree.tree_map(put, self._golden, answer.output)
         return replace(answer, output=output, rows=Rows(whose, np.arange(inputs)))
 
     def _judged(self, answer: Answer, rows: Rows) -> Facts:
@@ -119,7 +143,7 @@ class Jury:
             return self._reference
         if self._latest and np.array_equal(self._latest[-1][0], rows.input):
             return self._latest[-1][1]
-        picked = self._reference.at(torch.from_numpy(rows.input), self.bench.inputs)
+        picked = self._reference.at(torch.from_numpy(rows.input), self._inputs)
         self._latest[:] = [(rows.input, picked)]
         return picked
 
@@ -129,8 +153,15 @@ class Jury:
 
     @cached_property
     def _reference(self) -> _Reference:
-        golden, labels = self.bench.golden, self.bay.batch_labels(self.start)
-        return _Reference(golden, labels, self.bay.judge.standing(golden, labels))
+        labels = [self.bay.batch_labels(start) for start in self.starts]
+        # Of each batch by itself: that is how far its own rounding reaches.
+        standings = [
+            self.bay.judge.standing(bench.golden, own)
+            for bench, own in zip(self.benches, labels, strict=True)
+        ]
+        given = [own for own in labels if own is not None]
+        own = torch.cat(given) if given else None
+        return _Reference(self._golden, own, Standing.joined(standings))
 
     def at_once(self, answer: Answer) -> int:
         """Return how many answers like this one to judge together; 1 if none may be."""
@@ -142,13 +173,13 @@ class Jury:
 
     def _fits(self, output: Any) -> bool:
         """Say whether every part of an output is a tensor with the batch's rows."""
-        golden, faulty = map(pytree.tree_leaves, (self.bench.golden, output))
+        golden, faulty = map(pytree.tree_leaves, (self._golden, output))
         return len(golden) == len(faulty) and all(
             isinstance(a, Tensor)
             and isinstance(b, Tensor)
             and a.dim() > 0
             and a.shape == b.shape
-            and len(a) == self.bench.inputs
+            and len(a) == self._inputs
             for a, b in zip(golden, faulty, strict=True)
         )
 
@@ -156,7 +187,7 @@ class Jury:
         """Return answers of one trial each as one, trial by trial."""
         outputs = [answer.output for answer in answers]
         output = pytree.tree_map(lambda *parts: torch.cat(parts), *outputs)
-        rows = Rows.of_many(len(answers), self.bench.inputs)
+        rows = Rows.of_many(len(answers), self._inputs)
         return Answer(output, all(answer.exact for answer in answers), rows)
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from stoic import __version__, records
 from stoic.campaign.adaptive import NO_SHARES, AdaptiveCampaign, Shares
+from stoic.campaign.benches import Benches
 from stoic.campaign.campaign import Campaign, Shard
 from stoic.campaign.checks import Sound, class_labels
 from stoic.campaign.facts import Judge
@@ -143,8 +144,9 @@ def _opened(
 def _golden(bay: Bay, top_k: int, clusters: Tensor | None) -> dict[str, Any]:
     """Return the table of golden runs."""
     count = bay.inputs.count
+    bench = Benches(bay)
     best = [
-        best_classes(scores_of(bay.bench(start).golden), top_k) if top_k else {}
+        best_classes(scores_of(bench(start).golden), top_k) if top_k else {}
         for start in bay.starts
     ]
     classes = class_labels(bay.labels)

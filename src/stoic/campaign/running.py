@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -12,7 +12,8 @@ import torch
 
 from stoic.campaign.facts import RaisedError, told
 from stoic.campaign.jury import Block, Jury
-from stoic.campaign.trials import Bay, Outcome, Trial
+from stoic.campaign.together import Place, run_together
+from stoic.campaign.trials import Bay, Outcome, Trial, shared_time
 from stoic.faults.space import Fault
 from stoic.network.memory import is_out_of_memory
 from stoic.network.replay import TimeLimitError
@@ -22,6 +23,8 @@ _Way = Literal["fast", "exact", "alone"]
 
 __all__ = ["EngineError", "Ran", "run_trials"]
 
+# Golden values of batches that wait for each other.
+_MOST_BYTES = 2 << 30
 # What says something of the machine and nothing of the network.
 _OURS = (RecursionError, torch.AcceleratorError)
 
@@ -64,13 +67,42 @@ def run_trials(
     ]
     ran = Ran(outcomes, [])
     order = sorted(range(len(trials)), key=lambda i: trials[i].depth)
+    waiting: list[_Batch] = []
+    held = 0
     for start in bay.starts:
         batch = range(start, start + bay.batch)
         here = [i for i in order if trials[i].strikes(batch)]
         if here:
             golden = (bench or bay.bench)(start)
-            _Batch(bay, golden, start, trials, ran).run(here, tick)
+            waiting.append(_Batch(bay, golden, start, trials, ran, here))
+            held += golden.nbytes
+        if waiting and not (_may_wait(bay, trials) and held < _MOST_BYTES):
+            _run_all(waiting, tick)
+            waiting, held = [], 0
+    _run_all(waiting, tick)
     return ran
+
+
+def _may_wait(bay: Bay, trials: Sequence[Trial]) -> bool:
+    """Say whether batches are to wait for others to be run together with.
+
+    That is for trials on one batch each: their fast runs share a larger one.
+    """
+    small = bay.batch == 1 or trials[0].only is not None
+    return small and bay.fast and not bay.subject.bounded
+
+
+def _run_all(batches: Sequence[_Batch], tick: Callable[[int], None] | None) -> None:
+    """Run batches, what can be together first."""
+    settled, unsure = set[int](), set[int]()
+    if len(batches) > 1:
+        ran = batches[0].ran
+        places = [batch.place() for batch in batches]
+        settled, unsure = run_together(
+            batches[0].bay, places, ran.outcomes, ran.blocks, tick
+        )
+    for batch in batches:
+        batch.run(settled, unsure, tick)
 
 
 def _exposed(trial: Trial, bay: Bay) -> int:
@@ -96,26 +128,55 @@ class _Batch:
         start: First input of the batch.
         trials: All of them.
         ran: Where what comes of the trials is added.
+        here: Those that strike the batch.
     """
 
     def __init__(
-        self, bay: Bay, bench: Bench, start: int, trials: Sequence[Trial], ran: Ran
+        self,
+        bay: Bay,
+        bench: Bench,
+        start: int,
+        trials: Sequence[Trial],
+        ran: Ran,
+        here: Sequence[int],
     ) -> None:
         self.bay = bay
         self.bench = bench
         self.start = start
         self.trials = trials
         self.ran = ran
-        self._jury = Jury(bay, bench, start, ran.blocks)
+        self._jury = Jury(bay, [bench], [start], ran.blocks)
         self._waiting: list[_Waiting] = []
-        self._faults: dict[int, tuple[Fault, ...]] = {}
-
-    def run(self, here: list[int], tick: Callable[[int], None] | None) -> None:
-        """Run some of the trials and judge them; again where that settles nothing."""
         self._faults = {i: self._local(i) for i in here}
-        left = self._round(here, "fast" if self.bay.fast else "exact", tick)
+
+    def place(self) -> Place:
+        """Return the batch with those trials that run on no other."""
+        alone = {
+            i: faults
+            for i, faults in self._faults.items()
+            if self.trials[i].only is not None or self.trials[i].input is not None
+        }
+        return Place(self.start, self.bench, alone)
+
+    def run(
+        self,
+        settled: Container[int],
+        unsure: Container[int],
+        tick: Callable[[int], None] | None,
+    ) -> None:
+        """Run trials and judge them; again where that settles nothing.
+
+        Args:
+            settled: Need no run any more.
+            unsure: Have been run fast.
+            tick: Told after each trial.
+        """
+        here = [i for i in self._faults if i not in settled]
+        left = [i for i in here if i not in unsure]
+        again = [i for i in here if i in unsure]
+        left = self._round(left, "fast" if self.bay.fast else "exact", tick)
         if self.bay.fast:
-            left = self._round(left, "exact")
+            left = self._round([*again, *left], "exact")
         self._round(left, "alone")
 
     def _groups(self, members: list[int], way: _Way) -> Iterator[Group]:
@@ -165,14 +226,8 @@ class _Batch:
         unsettled = {*left, *self._judge_waiting()}
         return [i for i in members if i in unsettled]
 
-    @contextmanager
-    def _timed(self, members: Sequence[int]) -> Iterator[None]:
-        """Share the time that something takes out among trials."""
-        begun = time.monotonic()
-        yield
-        spent = (time.monotonic() - begun) / max(len(members), 1)
-        for i in members:
-            self.ran.outcomes[i].seconds += spent
+    def _timed(self, members: Sequence[int]) -> AbstractContextManager[None]:
+        return shared_time([self.ran.outcomes[i] for i in members])
 
     def _run(self, trials: list[int], group: Group) -> list[int]:
         """Run a group and judge it, unless it is to be judged with others."""

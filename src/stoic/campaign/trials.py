@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -11,7 +14,7 @@ from stoic.campaign.facts import Judge
 from stoic.faults.space import Fault
 from stoic.network.subject import Bench, Inputs, Subject
 
-__all__ = ["Bay", "Outcome", "Trial"]
+__all__ = ["Bay", "Outcome", "Trial", "shared_time"]
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,16 @@ class Outcome:
     exact: bool = True
 
 
+@contextmanager
+def shared_time(outcomes: Sequence[Outcome]) -> Iterator[None]:
+    """Share the time that something takes out among trials."""
+    begun = time.monotonic()
+    yield
+    spent = (time.monotonic() - begun) / max(len(outcomes), 1)
+    for outcome in outcomes:
+        outcome.seconds += spent
+
+
 @dataclass(frozen=True)
 class Bay:
     """Everything a trial needs but its faults.
@@ -85,6 +98,7 @@ class Bay:
         judge: What facts are taken.
         fast: Whether last bits may be off where no verdict hangs on them.
         limit_s: Time that one trial may take per batch.
+        kept: Golden runs that are kept, by their first input.
     """
 
     subject: Subject
@@ -94,6 +108,7 @@ class Bay:
     judge: Judge
     fast: bool = False
     limit_s: float = 60.0
+    kept: dict[int, Bench] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def starts(self) -> range:

@@ -10,14 +10,14 @@ from functools import cached_property, partial
 from itertools import chain
 from typing import Any
 
-import torch
 from numpy.typing import NDArray
 
 from stoic.faults.formats import flat_words, value_of
 from stoic.faults.space import Fault
 from stoic.network.budget import Budget
 from stoic.network.exact import ExactStepper, Screen
-from stoic.network.fast import FastStepper, TooLargeError
+from stoic.network.fast import FastStepper, Laid, TooLargeError
+from stoic.network.gathered import Gathering, Start, started
 from stoic.network.golden import Golden
 from stoic.network.inject import changes_of, words_of
 from stoic.network.learnt import Learnt
@@ -32,6 +32,7 @@ from stoic.network.sizes import too_large
 from stoic.network.stacks import Stacks
 from stoic.network.subject import (
     Answer,
+    Bench,
     Group,
     Inputs,
     Rows,
@@ -41,7 +42,7 @@ from stoic.network.subject import (
 )
 from stoic.network.ways import Way, first_that_runs
 
-__all__ = ["CapturedBench", "CapturedSubject", "Switches"]
+__all__ = ["CapturedBench", "CapturedSubject", "Switches", "gathering", "start_of"]
 
 # What it takes to see a fault masked in narrow steps, at most.
 _SCREENING_S = 3e-3
@@ -139,13 +140,12 @@ class CapturedBench:
     @property
     def nbytes(self) -> int:
         """Bytes of the golden values that it holds, in any layout."""
-        golden = self._golden.held_bytes
-        layout = self._learnt.found.get("layout", torch.contiguous_format)
-        # Convolutions may read a copy of each in another layout.
-        return golden if layout is torch.contiguous_format else 2 * golden
+        laid = self.fast_steps.laid if "fast_steps" in vars(self) else None
+        return self._golden.held_bytes + (laid.nbytes if isinstance(laid, Laid) else 0)
 
     @cached_property
-    def _fast_steps(self) -> FastStepper:
+    def fast_steps(self) -> FastStepper:
+        """Steps with the same verdict."""
         on = self._switches
         return FastStepper.of(
             self._golden, self._stepper, self._learnt, sums=on.sums, fold=on.fold
@@ -153,7 +153,7 @@ class CapturedBench:
 
     @cached_property
     def _fast(self) -> Replay:
-        return Replay(self._fast_steps, exit_masked=self._switches.exit_masked)
+        return Replay(self.fast_steps, exit_masked=self._switches.exit_masked)
 
     @property
     def _packs(self) -> bool:
@@ -165,7 +165,7 @@ class CapturedBench:
         return Packing(
             self._golden,
             self._learnt,
-            lambda: self._fast_steps,
+            lambda: self.fast_steps,
             self._exact_ways,
             self._is_soon_masked,
             self._is_large,
@@ -200,6 +200,25 @@ class CapturedBench:
         if fast and self._switches.stack and self._golden.rows_apart:
             rest = yield from self._stacks.groups(trials, rest, self._fast_alone)
         yield from one_by_one(self, trials, rest, fast=fast)
+
+    @property
+    def values(self) -> Golden | None:
+        """The golden run, if others may be gathered with it."""
+        alike = self._packs and not self._golden.bounded
+        return self._golden if alike else None
+
+    def start(self, faults: Sequence[Fault]) -> Start | None:
+        """Return where a trial is taken up by a group; nothing to run it alone."""
+        # Of the quickest run, as others may have had to wait for the processor.
+        quickest = min(self._learnt.found.get("seconds", math.inf), self._seconds)
+        self._learnt.found["seconds"] = quickest
+        follows = quickest >= _SCREENING_S * self.inputs and self._switches.narrow
+        exact = self._stepper if follows else None
+        try:
+            return started(faults, self._golden, exact, self.fast_steps)
+        except Exception:
+            # What it raises by itself is for its own run to tell.
+            return None
 
     def _is_soon_masked(self, faults: Sequence[Fault]) -> bool:
         """Say whether a fault in one input is masked before any step runs whole.
@@ -279,3 +298,17 @@ class CapturedBench:
 
     def _answer(self, found: Replayed, rows: Rows | None) -> Answer:
         return Answer(found.output(self._golden), found.exact, rows)
+
+
+def gathering(benches: Sequence[Bench]) -> Gathering | None:
+    """Return what runs trials on several batches together, if they can be."""
+    ours = [bench for bench in benches if isinstance(bench, CapturedBench)]
+    values = [bench.values for bench in ours if bench.values is not None]
+    if len(values) < max(len(benches), 2) or len({v.inputs for v in values}) > 1:
+        return None
+    return Gathering(values, ours[0].fast_steps)
+
+
+def start_of(bench: Bench, faults: Sequence[Fault]) -> Start | None:
+    """Return where a trial on a batch is taken up by a group, if it can be."""
+    return bench.start(faults) if isinstance(bench, CapturedBench) else None

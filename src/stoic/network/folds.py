@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from stoic.network.golden import Golden
 from stoic.network.program import First, Program, Ref, Step
 from stoic.network.rules.channels import BATCH_NORM
 from stoic.network.rules.contraction import CONVOLUTIONS
+from stoic.network.sizes import near_overflow
 
 __all__ = ["Fold", "find_folds", "only_norm"]
 
@@ -25,7 +27,7 @@ class Fold:
         norm: The second.
         weight: Filters with the scale of the norm in them.
         bias: Its shift.
-        growth: How many times larger than its input the convolution's result may be.
+        growth: How many times larger than its input either result may be.
     """
 
     convolution: Step
@@ -103,7 +105,9 @@ def _folded(
     whole = (weight * gain.reshape(-1, *[1] * (weight.dim() - 1))).to(dtype)
     if whole.dim() == 4:
         whole = whole.contiguous(memory_format=layout)
-    growth = float(weight.abs().flatten(1).sum(1).max())
+    growth = max(float(each.abs().flatten(1).sum(1).max()) for each in (weight, whole))
+    if near_overflow(offset.to(dtype)):
+        growth = math.inf
     return Fold(step, norm, whole, offset.to(dtype), growth)
 
 

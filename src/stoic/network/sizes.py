@@ -8,8 +8,25 @@ import torch
 from torch import Tensor
 
 from stoic.network.patch import Patch
+from stoic.network.program import as_reshape
 
-__all__ = ["near_overflow", "too_large"]
+__all__ = ["BOUNDED", "near_overflow", "too_large"]
+
+_ATEN = torch.ops.aten
+BOUNDED = frozenset(
+    (
+        as_reshape,
+        _ATEN.relu.default,
+        _ATEN.relu6.default,
+        _ATEN.hardtanh.default,
+        _ATEN.max_pool2d.default,
+        _ATEN.reshape.default,
+        _ATEN.flatten.using_ints,
+        _ATEN.permute.default,
+        _ATEN.transpose.int,
+    )
+)
+"""Operators whose results are no larger than what they read, or than a few."""
 
 # Closer to the largest number of the format than this is not trusted.
 _FACTOR = 1000
@@ -22,9 +39,16 @@ def near_overflow(value: Any, growth: float = 1.0) -> bool:
         return False
     if not value.numel():
         return False
-    low, high = torch.aminmax(value)
+    low, high = torch.aminmax(_in_order(value))
     edge = torch.finfo(value.dtype).max / _FACTOR / max(growth, 1.0)
-    return not bool(torch.maximum(-low, high) < edge)
+    return not (-low.item() < edge and high.item() < edge)
+
+
+def _in_order(value: Tensor) -> Tensor:
+    """Return the same words as they lie in memory: others would be copied first."""
+    if value.dim() == 4 and value.is_contiguous(memory_format=torch.channels_last):
+        return value.permute(0, 2, 3, 1)
+    return value
 
 
 def too_large(values: Tensor) -> bool:

@@ -21,6 +21,8 @@ OPEN = -1
 # In place of the bin of a unit whose verdict is proved.
 HOLDS, FAILS = 252, 253
 _CODES = 256
+# So many codes are worth a table of pairs.
+_MANY = 1 << 18
 # Columns are picked where that leaves fewer than such a part of them.
 _FEW = 0.7
 
@@ -100,7 +102,7 @@ class Field:
     def counts(self, corruption: Corruption) -> NDArray[np.int64]:
         """Return how many words of each row have each code."""
         some, _ = self._some(corruption, slice(None))
-        counts = np.array([np.bincount(row, minlength=_CODES) for row in some])
+        counts = np.array([_counted(row) for row in some])
         counts[:, HOLDS] += self.words.shape[1] - some.shape[1]
         return counts
 
@@ -133,6 +135,17 @@ class Field:
             surely |= self.verdicts.holding(old[0], new[0])
         columns = np.flatnonzero(~surely)
         return columns if columns.size < _FEW * surely.size else slice(None)
+
+
+def _counted(codes: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return how often each code is there, two at a time where there are many."""
+    if codes.size < _MANY:
+        return np.bincount(codes, minlength=_CODES)
+    even = codes.size // 2 * 2
+    pairs = np.bincount(codes[:even].view(np.uint16), minlength=_CODES**2)
+    each = pairs.reshape(_CODES, _CODES)
+    last = np.bincount(codes[even:], minlength=_CODES)
+    return np.asarray(each.sum(0) + each.sum(1) + last)
 
 
 def changed_words(words: NDArray[Any], corruption: Corruption) -> NDArray[Any]:
