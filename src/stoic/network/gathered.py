@@ -16,7 +16,7 @@ import numpy as np
 from torch import Tensor
 
 from stoic.faults.space import Fault
-from stoic.network.exact import ExactStepper
+from stoic.network.exact import ExactStepper, Screen, SurvivesError
 from stoic.network.fast import FastStepper
 from stoic.network.golden import Golden
 from stoic.network.inject import changes_of
@@ -83,40 +83,45 @@ def started(
     if len(changes) + len(corrupt) != 1:
         return None if changes or corrupt else MASKED
     ((name, change),) = _at_once(changes, corrupt, golden).items()
-    program = golden.program
     if agrees(change, golden(name)):
         return MASKED
-    while (step := _only_reader(program, name)) is not None:
+    program, masked = golden.program, False
+    while not masked and (step := _only_reader(program, name)) is not None:
         must = _must_go_on(name, program, fast)
-        if not must and exact is None:
+        follows = exact is not None and not exact.is_short(step)
+        # A later step may cut off what is too large for a group.
+        if not (must or follows or _is_large(change)):
             break
-        result = _result(step, {name: change}, golden, exact, must=must)
-        if result is None:
-            break
+        result = _result(step, {name: change}, golden, must=must)
         if not isinstance(result, Tensor | Patch):
-            return None
-        if exact is not None and agrees(result, golden(step.name)):
-            return MASKED
+            break
         name, change = step.name, result
+        masked = follows and agrees(result, golden(name))
+    if masked and exact is not None and _is_masked(changes, corrupt, exact):
+        return MASKED
     return _start(name, change, golden)
 
 
-def _result(
-    step: Step,
-    changes: Changes,
-    golden: Golden,
-    exact: ExactStepper | None,
-    *,
-    must: bool,
-) -> Any:
+def _result(step: Step, changes: Changes, golden: Golden, *, must: bool) -> Any:
     """Return a step's result as a slice, or whole where there must be one."""
-    if exact is not None:
-        narrow = None if exact.is_short(step) else exact.narrowed(step, changes)
-        return exact.whole(step, changes) if narrow is None and must else narrow
     patched = any(isinstance(change, Patch) for change in changes.values())
     rule = rule_for(step) if patched else None
-    found = rule(Call(step, changes, golden, fast=True)) if rule is not None else None
-    return step(overlaid(changes, golden)) if found is None else found
+    found = rule(Call(step, changes, golden, fast=False)) if rule is not None else None
+    return step(overlaid(changes, golden)) if found is None and must else found
+
+
+def _is_masked(
+    changes: Mapping[str, Changed], corrupt: Mapping[str, Corrupt], exact: ExactStepper
+) -> bool:
+    """Say whether a trial is seen to be masked by steps with every bit right."""
+    try:
+        return not Replay(Screen(exact))(changes, corrupt).outputs
+    except SurvivesError:
+        return False
+
+
+def _is_large(change: Changed) -> bool:
+    return too_large(change.piece if isinstance(change, Patch) else change)
 
 
 def _at_once(
@@ -143,7 +148,7 @@ def _start(name: str, change: Changed, golden: Golden) -> Start | None:
     piece = change.piece if isinstance(change, Patch) else change
     if dim is None or not piece.is_floating_point():
         return None
-    if too_large(piece):
+    if _is_large(change):
         return LARGE
     step = golden.program.by_name.get(name)
     wild = not bool(piece.abs().max() < _WILD)

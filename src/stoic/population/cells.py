@@ -64,18 +64,18 @@ class Cell:
         row = int(np.searchsorted(self.ends, position, side="right"))
         return row, position - int(self.ends[row - 1] if row else 0)
 
-    @property
+    @cached_property
     def bit(self) -> int:
         """The bit that is touched; -1 for several, or all of the site."""
         return self.block.bits[0] if len(self.block.bits) == 1 else -1
 
-    @property
+    @cached_property
     def bin(self) -> str:
         """Name of the bin."""
         name = _NAMES.get(self.code) or bin_name(self.code)
         return f"{name}, {self.role}" if self.role else name
 
-    @property
+    @cached_property
     def role(self) -> str:
         """What the bit means; empty where several are touched."""
         return "" if self.bit < 0 else self.block.format.roles[self.bit]

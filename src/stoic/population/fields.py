@@ -113,11 +113,11 @@ class Field:
         words = self.words if len(self.words) == 1 else self.words[rows]
         new = changed_words(words, corruption)
         columns = self._doubtful(words, new)
-        words, new = words[:, columns], new[:, columns]
+        words, new = _picked(words, columns), _picked(new, columns)
         slopes = self.slopes if len(self.slopes) == 1 else self.slopes[rows]
         old, after = (_about(each, self.site.dtype) for each in (words, new))
         with np.errstate(invalid="ignore", over="ignore"):
-            codes = binned(after - old, slopes[:, columns], self._typical)
+            codes = binned(after - old, _picked(slopes, columns), self._typical)
         if self.verdicts is not None:
             found = self.verdicts(words, new, columns, rows)
             codes = np.array(np.broadcast_to(codes, found.shape))
@@ -146,6 +146,13 @@ def _counted(codes: NDArray[np.uint8]) -> NDArray[np.int64]:
     each = pairs.reshape(_CODES, _CODES)
     last = np.bincount(codes[even:], minlength=_CODES)
     return np.asarray(each.sum(0) + each.sum(1) + last)
+
+
+def _picked(values: NDArray[Any], columns: Some) -> NDArray[Any]:
+    """Return some columns: many times quicker than by an index in brackets."""
+    if isinstance(columns, slice):
+        return values[:, columns]
+    return np.take(values, columns, axis=1)
 
 
 def changed_words(words: NDArray[Any], corruption: Corruption) -> NDArray[Any]:

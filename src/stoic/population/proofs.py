@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -12,8 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stoic.network.certified import LastLinear, last_linear, thresholds
-from stoic.network.program import Program
+from stoic.network.certified import (
+    LastLinear,
+    joined_values,
+    last_linear_of,
+    thresholds_of,
+)
+from stoic.network.program import Program, Values
 from stoic.network.sites import Site
 from stoic.network.subject import Inputs
 from stoic.population.fields import OPEN, Some, Verdicts, numbers_of
@@ -25,6 +30,8 @@ Clearance = Callable[[Any, int], tuple[Any, Tensor]]
 
 # Thresholds of all blocks are held as long as they fit here.
 _MOST_BYTES = 1 << 30
+# Values of blocks that are looked at together.
+_PART_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,10 @@ class _Proved:
         self, old: NDArray[Any], new: NDArray[Any], columns: Some, rows: Some
     ) -> NDArray[np.int8]:
         """Return the verdicts of some words."""
-        small = self._moved(old, new) < self.limits[rows][:, columns]
+        limits = self.limits[rows]
+        if not isinstance(columns, slice):
+            limits = np.take(limits, columns, axis=1)
+        small = self._moved(old, new) < limits
         found = small.astype(np.int8) + np.int8(OPEN)
         if self.layer is not None:
             found = np.where(small, found, self._closed(new[0], columns, rows))
@@ -118,29 +128,67 @@ def proofs_of(
         return None
     limits = {s.value: np.zeros((rows, s.elements)) for s in sites}
     layers: list[LastLinear] = []
-    for row in range(rows):
-        start = row * batch
-        own = inputs.rows(start, start + batch)
-        scores, room = _scores(program, own, start, clearance)
-        found = thresholds(program, own, room, names, scores)
-        for name, limit in found.items():
-            limits[name][row] = limit.amin(0).numpy()
-        layer = last_linear(program, own, scores) if closed and batch == 1 else None
-        if layer is not None:
-            layers.append(layer)
+    row = 0
+    for part in _parts(program, inputs, batch, clearance):
+        some = slice(row, row := row + len(part.runs))
+        for name, limit in _thresholds(program, part, names, batch).items():
+            limits[name][some] = limit.numpy()
+        if closed and batch == 1:
+            found = [last_linear_of(program, run, part.scores) for run in part.runs]
+            layers += [layer for layer in found if layer is not None]
     return Proofs(limits, _joined(layers) if len(layers) == rows else None)
 
 
-def _scores(
-    program: Program, inputs: Inputs, start: int, clearance: Clearance
-) -> tuple[str, Tensor]:
-    """Return the name of the value that is judged, and how far each row may move."""
-    with torch.inference_mode():
-        values = program.run(inputs.leaves)
-        output = program.answer(values.__getitem__)
-        judged, room = clearance(output, start)
-    names = [name for name in program.output_names if values[name] is judged]
-    return names[0], room
+@dataclass(frozen=True)
+class _Part:
+    """Blocks of inputs that are looked at together.
+
+    Args:
+        runs: All values of each.
+        scores: Name of the value that is judged.
+        room: How far its rows may move.
+    """
+
+    runs: tuple[Values, ...]
+    scores: str
+    room: tuple[Tensor, ...]
+
+
+def _parts(
+    program: Program, inputs: Inputs, batch: int, clearance: Clearance
+) -> Iterator[_Part]:
+    runs: list[Values] = []
+    room: list[Tensor] = []
+    for start in range(0, inputs.count, batch):
+        own = inputs.rows(start, start + batch)
+        with torch.inference_mode():
+            values = program.run(own.leaves)
+            output = program.answer(values.__getitem__)
+            judged, free = clearance(output, start)
+        scores = [name for name in program.output_names if values[name] is judged][0]
+        runs.append(values)
+        room.append(free)
+        size = sum(getattr(values[step.name], "nbytes", 0) for step in program.steps)
+        if (len(runs) + 1) * size > _PART_BYTES or start + batch >= inputs.count:
+            yield _Part(tuple(runs), scores, tuple(room))
+            runs, room = [], []
+
+
+def _thresholds(
+    program: Program, part: _Part, names: Sequence[str], batch: int
+) -> dict[str, Tensor]:
+    """Return how far words may move in every input of each block."""
+    several = len(part.runs) > 1
+    values = joined_values(program, part.runs, batch) if several else {}
+    if values:
+        room = torch.cat(part.room)
+        found = thresholds_of(program, values, room, names, part.scores)
+        return {n: t.unflatten(0, (-1, batch)).amin(1) for n, t in found.items()}
+    each = [
+        thresholds_of(program, run, room, names, part.scores)
+        for run, room in zip(part.runs, part.room, strict=True)
+    ]
+    return {name: torch.stack([f[name].amin(0) for f in each]) for name in names}
 
 
 def _joined(layers: Sequence[LastLinear]) -> LastLinear:

@@ -12,8 +12,10 @@ from stoic.network.certified.closed import (
     LastLinear,
     closed_verdicts,
     last_linear,
+    last_linear_of,
 )
-from stoic.network.certified.thresholds import thresholds
+from stoic.network.certified.several import joined_values
+from stoic.network.certified.thresholds import thresholds, thresholds_of
 
 __all__ = [
     "FAILS",
@@ -22,6 +24,9 @@ __all__ = [
     "Kind",
     "LastLinear",
     "closed_verdicts",
+    "joined_values",
     "last_linear",
+    "last_linear_of",
     "thresholds",
+    "thresholds_of",
 ]

@@ -23,7 +23,7 @@ from stoic.network.certified.rounding import OWN
 from stoic.network.certified.rules import bound_of
 from stoic.network.program import Program, Values
 
-__all__ = ["Place", "backward"]
+__all__ = ["Place", "backward", "fixed_values"]
 
 _SIZE = torch.ops.aten.sym_size.int
 # What underflows in our own arithmetic is far below what these leave.
@@ -76,7 +76,7 @@ def backward(
         clearance: How far the scores of each input may move, float64.
         scores: The value that is judged.
     """
-    fixed = _fixed(program)
+    fixed = fixed_values(program)
     reach, rounding = Reach(scores), Rounding(program, scores, len(clearance))
     room, lost = Room(len(clearance)), set[str]()
     for step in reversed(program.steps):
@@ -99,7 +99,7 @@ def backward(
         )
 
 
-def _fixed(program: Program) -> Collection[str]:
+def fixed_values(program: Program) -> Collection[str]:
     """Return the values that no input reaches; sizes are told by their number alone."""
     fixed = set(program.stored)
     for step in program.steps:

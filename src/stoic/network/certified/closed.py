@@ -15,7 +15,7 @@ from torch import Tensor
 
 from stoic.network.certified.rounding import is_plain, relative, smallest
 from stoic.network.certified.thresholds import is_alone
-from stoic.network.program import Program, Ref, Step
+from stoic.network.program import Program, Ref, Step, Values
 from stoic.network.subject import Inputs
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "LastLinear",
     "closed_verdicts",
     "last_linear",
+    "last_linear_of",
 ]
 
 Kind = Literal["weight", "bias"]
@@ -90,6 +91,14 @@ def last_linear(program: Program, inputs: Inputs, scores: str) -> LastLinear | N
         inputs: On which it is run.
         scores: The value that is judged.
     """
+    with torch.inference_mode():
+        values = program.run(inputs.leaves)
+    return last_linear_of(program, values, scores)
+
+
+@torch.no_grad()
+def last_linear_of(program: Program, values: Values, scores: str) -> LastLinear | None:
+    """Return the same as `last_linear` for all values of a run."""
     step = program.by_name.get(scores)
     if step is None or step.op not in _PLACES or step.kwargs:
         return None
@@ -98,9 +107,9 @@ def last_linear(program: Program, inputs: Inputs, scores: str) -> LastLinear | N
     for name, kind in zip(names[1:], _KINDS, strict=True):
         if name in program.stored and is_alone(program, name):
             kinds[name] = kind
-    with torch.inference_mode():
-        values = {"": None, **program.run(inputs.leaves)}
-    x, weight, bias = (values[name] for name in names)
+    x, weight, bias = (values[name] if name else None for name in names)
+    assert x is not None
+    assert weight is not None
     turned = step.op is _ATEN.addmm.default
     weight = weight.t() if turned else weight
     layer = LastLinear(x, weight, bias, values[scores], kinds, turned)

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from stoic.network.certified.backward import backward
 from stoic.network.certified.rounding import is_plain
-from stoic.network.program import Program, refs
+from stoic.network.program import Program, Values, refs
 from stoic.network.subject import Inputs
 
-__all__ = ["is_alone", "thresholds"]
+__all__ = ["is_alone", "thresholds", "thresholds_of"]
 
 
 @torch.no_grad()
@@ -50,6 +50,18 @@ def thresholds(
     """
     with torch.inference_mode():
         values = program.run(inputs.leaves)
+    return thresholds_of(program, values, clearance, names, scores)
+
+
+@torch.no_grad()
+def thresholds_of(
+    program: Program,
+    values: Values,
+    clearance: Tensor,
+    names: Sequence[str],
+    scores: str,
+) -> dict[str, Tensor]:
+    """Return the same as `thresholds` for all values of a run, or of several."""
     found = {
         name: torch.zeros(len(clearance), values[name].numel(), dtype=torch.float64)
         for name in names
