@@ -502,11 +502,12 @@ def test_a_value_that_the_network_has_not_is_refused() -> None:
     monitor = monitor_of(networks.resnet)
     watches = (replace(monitor.watches[0], value="nowhere:out"), monitor.watches[1])
     rules = replace(monitor.rules, features=features_of(watches))
+    points = replace(monitor.points, features=rules.features)
     specimen = networks.resnet()
 
     with pytest.raises(ValueError, match="got 'nowhere:out'"):
         guard(
             specimen.network,
-            replace(monitor, watches=watches, rules=rules),
+            replace(monitor, watches=watches, rules=rules, points=points),
             specimen.inputs,
         )
