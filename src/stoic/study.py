@@ -264,7 +264,7 @@ def _campaign(
         bay = replace(bay, batch=number)
         sound = check_golden(case.network, bay)
     best = min(sound.judge.top_k, chosen.best)
-    bay = replace(bay, judge=replace(sound.judge, top_k=best))
+    bay = bay.judged_by(replace(sound.judge, top_k=best))
     if plan is None:
         return _adaptive(bay, space, chosen, sound, notice), sound
     size = chosen.shard or _shard_size(sound.seconds * _part_of_a_run(strata))

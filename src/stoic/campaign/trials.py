@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from torch import Tensor
@@ -98,7 +98,8 @@ class Bay:
         judge: What facts are taken.
         fast: Whether last bits may be off where no verdict hangs on them.
         limit_s: Time that one trial may take per batch.
-        kept: Golden runs that are kept, by their first input.
+        kept: Golden runs that are kept, by their first input; of no other subject and
+            batch, so that a copy with another one begins without.
     """
 
     subject: Subject
@@ -108,12 +109,20 @@ class Bay:
     judge: Judge
     fast: bool = False
     limit_s: float = 60.0
-    kept: dict[int, Bench] = field(default_factory=dict, compare=False, repr=False)
+    kept: dict[int, Bench] = field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
 
     @property
     def starts(self) -> range:
         """First input of each batch."""
         return range(0, self.inputs.count, self.batch)
+
+    def judged_by(self, judge: Judge) -> Bay:
+        """Return the same with another judge; golden runs are kept."""
+        bay = replace(self, judge=judge)
+        bay.kept.update(self.kept)
+        return bay
 
     def bench(self, start: int) -> Bench:
         """Run the batch that starts at an input without a fault."""
