@@ -203,6 +203,25 @@ def test_an_alarm_needs_enough_inputs() -> None:
     calibrated(features(999), bounds_of([features(50)]), 0.001)
 
 
+def test_an_alarm_ends_somewhere_even_where_bounds_are_close_to_zero() -> None:
+    bounds = bounds_of([np.array([[-1.0], [1e-3]], np.float32)])
+    clean = np.linspace(-0.9, 0.02, 99, dtype=np.float32)[:, None]
+    alarm = calibrated(clean, bounds, 0.01)
+
+    # Forty times the bound away, where the hyperbolic tangent is 1 in all digits.
+    assert not alarm.raised(clean).any()
+    assert alarm.raised(np.array([[0.021]], np.float32)).all()
+    assert np.isfinite([alarm.low, alarm.high]).all()
+
+
+def test_an_alarm_refuses_inputs_that_are_not_finite() -> None:
+    clean = features(200)
+    clean[7, 1] = np.inf
+
+    with pytest.raises(ValueError, match="must be finite, got inf for feature 1 of"):
+        calibrated(clean, bounds_of([features(50)]), 0.05)
+
+
 def test_what_is_no_number_raises_the_alarm() -> None:
     alarm = calibrated(features(200), bounds_of([features(50)]), 0.05)
     values = features(50)[:1]

@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stoic.monitors.bounds import Bounds, Floats
+from stoic.monitors.bounds import Bounds, Floats, check_finite
 
 __all__ = ["Alarm", "calibrated"]
+
+_LARGEST = np.finfo(np.float32).max
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +68,9 @@ def calibrated(features: Floats, bounds: Bounds, rate: float) -> Alarm:
         rate: Of false alarms.
 
     Raises:
-        ValueError: There are too few inputs for such a rate.
+        ValueError: There are too few inputs for such a rate, or one is not finite.
     """
+    check_finite(features)
     rows = len(features)
     least = math.ceil(1 / rate) - 1
     if rows < least:
@@ -75,12 +78,14 @@ def calibrated(features: Floats, bounds: Bounds, rate: float) -> Alarm:
             f"a false alarm rate of {rate:g} needs at least {least} fault-free inputs "
             f"to calibrate with, got {rows}; give more, or allow a higher rate"
         )
-    worst = np.sort(bounds.normalised(features).max(1))
+    # Not what is normalised: far outside of small bounds that is 1 in all digits.
+    worst = np.sort(bounds.away(features.astype(float)).max(1))
     # One of rows + 1 alike inputs is among the highest so often.
     rank = math.ceil((rows + 1) * (1 - rate))
-    threshold = float(worst[rank - 1])
-    spans = [bounds.span(number, threshold) for number in range(features.shape[1])]
+    away = float(worst[rank - 1])
+    spans = [bounds.reach(number, away) for number in range(features.shape[1])]
     low, high = np.array(spans, np.float32).T
     # Rounding may put the input that sets the threshold outside of it.
     low, high = np.nextafter(low, -np.inf), np.nextafter(high, np.inf)
+    low, high = (np.clip(end, -_LARGEST, _LARGEST) for end in (low, high))
     return Alarm(low.astype(np.float32), high.astype(np.float32), rate, rows)
