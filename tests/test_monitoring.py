@@ -159,6 +159,59 @@ def test_halves_of_words_never_mix() -> None:
     assert len(places[0]) > 100 and not places[0] & places[1]
 
 
+def test_other_inputs_get_other_faults() -> None:
+    inputs = images()
+    own = watched(small(), inputs)
+    words = [
+        set(zip(o.site.tolist(), o.element.tolist(), o.bit.tolist(), strict=True))
+        for first in (0, 24)
+        for o in [
+            collected(
+                own,
+                as_inputs(inputs),
+                Recipe((), (Flips(4, 0),)),
+                batch=8,
+                seed=0,
+                half=0,
+                first=first,
+            ).origin
+        ]
+    ]
+
+    assert words[0] & words[1] == {("", -1, -1)}
+
+
+def test_faults_hit_every_layer_however_few_are_watched() -> None:
+    network, inputs = case()
+    monitor = fitted().monitor
+    (first, *_) = monitor.watches
+
+    traces = seen_by(monitor, network, inputs[420:470], watches=(first,))
+
+    layers = {f"{name}:out" for name in ("conv1", "conv2", "hidden", "head")}
+    assert traces.features == first.features
+    assert {site for site in traces.origin.site if ":" in site} == layers
+
+
+def test_inputs_to_calibrate_with_do_not_set_the_range_of_pixels(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network, inputs = case()
+    bright = inputs[:40].clone()
+    bright[-1] *= 100
+    told = []
+
+    def stop(*args: Any, **how: Any) -> None:
+        told.append(args[3])
+        raise InterruptedError
+
+    monkeypatch.setattr("stoic.monitoring.strengths", stop)
+    with pytest.raises(InterruptedError):
+        fit(network, bright)
+
+    assert torch.equal(told[0].white, inputs[:30].amax((0, 2, 3)))
+
+
 @pytest.mark.parametrize("kind", [*CORRUPTIONS, *UNSEEN], ids=lambda kind: kind.name)
 def test_a_corruption_keeps_to_the_range_of_the_inputs(kind: Any) -> None:
     inputs = 3 * images() - torch.tensor([1.0, 0.5]).reshape(1, 2, 1, 1)

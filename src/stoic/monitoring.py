@@ -219,7 +219,9 @@ def _gathered(
     progress: Callable[[int, int], None] | None,
 ) -> _Gathered:
     parts = _Parts.of(inputs.count)
-    pixels = _pixels(inputs) if chosen.corruptions else None
+    # Inputs to calibrate with tell nothing of what is learnt, not even their range.
+    others = inputs.rows(0, parts.calibration.start)
+    pixels = _pixels(others) if chosen.corruptions else None
     spoilt = _spoilt(watched, inputs, parts.strengths, pixels, chosen)
     for each in spoilt:
         say(f"{each.corruption.name} {each.strength:.3g}: {each.share:.0%} fail")
@@ -318,11 +320,14 @@ def _captured(
 
 def _watched(network: nn.Module, inputs: Inputs, chosen: MonitorSettings) -> Watched:
     subject = _captured(network, inputs, chosen)
+    layers = every_layer(subject, chosen.marker)
     if chosen.values:
         watches = as_watches(subject, chosen.values, chosen.marker)
     else:
-        watches = (*every_layer(subject, chosen.marker), *of_output(subject))
-    return Watched(subject, watches, chosen.criterion, chosen.tail or scores_of)
+        watches = (*layers, *of_output(subject))
+    every, scores = (*layers, *watches), chosen.tail or scores_of
+    # Faults hit every layer, however few of them are looked at in the end.
+    return Watched(subject, every, chosen.criterion, scores).looking_at(watches)
 
 
 def _pixels(inputs: Inputs) -> Pixels | None:

@@ -89,8 +89,8 @@ class Watched:
         criterion: What counts as a failure.
         scores: From the network's output to what is judged, a row per input.
         checksums: Of layers, if they are to be looked at too.
-        hit: Sites that faults may hit; by default the weights of all layers, and all
-            values that are looked at.
+        hit: Sites that faults may hit, whatever is looked at; by default the weights of
+            all layers, and all values that are looked at.
     """
 
     subject: CapturedSubject
@@ -105,6 +105,12 @@ class Watched:
         """Names of all features, in order."""
         more = self.checksums.features if self.checksums else ()
         return (*features_of(self.watches), *more)
+
+    def looking_at(self, watches: tuple[Watch, ...]) -> Watched:
+        """Return the same network under the same faults, but looked at otherwise."""
+        weights, values = words_of_layers(self)
+        hit = tuple(site.name for site in (*weights, *values))
+        return replace(self, watches=watches, hit=hit)
 
     @property
     def _values(self) -> dict[str, str]:
@@ -130,13 +136,16 @@ class Watched:
 
 def words_of_layers(watched: Watched) -> tuple[list[Site], list[Site]]:
     """Return the weights of layers, and the values that layers compute."""
-    every, hit = watched.subject.sites, set(watched.hit)
-    sites = [site for site in every if not hit or site.name in hit]
+    sites, hit = watched.subject.sites, set(watched.hit)
     weights = [s for s in sites if s.kind == "parameter" and len(s.shape) > 1]
     looked_at = {watch.value for watch in watched.watches}
     if watched.checksums:
         looked_at |= set(watched.checksums.tolerances)
-    return weights, [site for site in sites if site.name in looked_at]
+    values = [s for s in sites if s.kind == "activation" and s.name in hit | looked_at]
+    if not hit:
+        return weights, values
+    weights, values = ([s for s in some if s.name in hit] for some in (weights, values))
+    return weights, values
 
 
 def collected(
@@ -158,7 +167,7 @@ def collected(
         inputs: Inputs that are not in any other traces that these are compared with.
         recipe: What is done to them.
         batch: Inputs per run.
-        seed: Of faults and noise.
+        seed: Of faults and noise; other first inputs get others by the same seed.
         half: Which half of all words may be hit: 0 or 1; without it, any word.
         pixels: Range of the inputs; only needed where a recipe corrupts them.
         first: Number of the first input.
@@ -168,7 +177,7 @@ def collected(
     drawer = _Drawer(watched, seed, half)
     for start in range(0, inputs.count, batch):
         own = inputs.rows(start, min(start + batch, inputs.count))
-        runs = _Runs(watched, own, first + start, f"{seed} {start}")
+        runs = _Runs(watched, own, first + start, f"{seed} {first + start}")
         parts += runs.clean()
         parts += runs.corrupted(recipe.spoilt, pixels)
         for number, flips in enumerate(recipe.flips):

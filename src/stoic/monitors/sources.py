@@ -38,7 +38,7 @@ def points_of(
 
     Args:
         learning: Traces of all watches.
-        choosing: Likewise, of other inputs and words.
+        choosing: Likewise, of other inputs and faults.
         watches: To choose from.
         features: That rules are about.
         most: Values in all, if rules are not about more; None for all.
@@ -66,7 +66,7 @@ def sources(
 
     Args:
         learning: Traces of all watches.
-        choosing: Likewise, of other inputs and words.
+        choosing: Likewise, of other inputs and faults.
         watches: To choose from.
         first: Values that are watched anyway.
         most: How many in all, if there are not more of the first.
