@@ -56,6 +56,11 @@ SCORECARD: dict[str, Any] = {
     "unlike": [line("blur", 0.611)],
     "strengths": [line("blur 0.5", 0.733), line("blur 9", None)],
     "bits": [line("29", None), line("30", 0.977)],
+    "sites": [line("conv7.weight", 0.688)],
+    "limits": {0.01: {"clean": estimate(0.013), "benign": estimate(0.366)}},
+    "scores": [
+        {"name": "blur", "auroc": estimate(0.866), "recall": {0.01: estimate(0.633)}}
+    ],
     "worth": {
         name: [
             {"rate": 0.001, "precision": estimate(low), "gain": None},
@@ -66,7 +71,8 @@ SCORECARD: dict[str, Any] = {
 }
 MONITOR: dict[str, Any] = {
     "about": {"network": NAME, "inputs": 1234, "corruptions": [["blur", 0.5, 0.1]]},
-    "watches": [{"value": "conv1:out"}],
+    "watches": [{"value": "conv1:out"}, {"value": "conv1:out"}],
+    "points": {"steps": ["+1 if q0 of x > 5", f"-77 if q10 of {NAME} <= 6"]},
     "checksums": {"head:out": 3.0},
     "alarm": {"rate": 0.02, "rows": 777, "spans": {f"q90 of {NAME}": [1.5, 2.5]}},
 }
@@ -84,10 +90,14 @@ def test_the_page_shows_every_number_of_the_scorecard(tmp_path: Path) -> None:
     for number in (
         *("91.1", "92.2", "83.3", "84.4", "7.7", "26.6", "5.5", "71.1", "72.2"),
         *("61.1", "73.3", "97.7", "12.3", "23.4", "321", "6,543", "777", "1,234"),
+        *("68.8", "1.3", "36.6", "86.6", "63.3"),
     ):
         assert number in text, number
     assert "if q90 is 1.5 to 2.5:" in text
-    assert "conv1" in text and "head" in text
+    assert "conv1" in text and "head" in text and "conv7" in text
+    assert text.index("-77 if q10") < text.index("+1 if q0")
+    looked_at = text.partition("It looks at")[2].partition("</p>")[0]
+    assert looked_at.count("conv1") == 1
 
 
 def test_names_are_escaped_and_nothing_is_loaded(tmp_path: Path) -> None:
@@ -100,12 +110,13 @@ def test_names_are_escaped_and_nothing_is_loaded(tmp_path: Path) -> None:
 def test_a_page_of_what_was_never_tried_says_so(tmp_path: Path) -> None:
     scorecard = copy.deepcopy(SCORECARD)
     scorecard |= {"kinds": [], "strengths": [], "bits": [line("3", None)], "worth": {}}
+    scorecard |= {"sites": [], "scores": [], "limits": {}}
     scorecard["rules"] = scorecard["alarm"] = {"clean": None, "benign": None}
 
     text = page(tmp_path, scorecard, MONITOR)
 
     assert text.count("Nothing of that kind was tried, or none of it failed.") == 4
-    assert 'id="worth"' not in text
+    assert not any(f'id="{name}"' in text for name in ("worth", "sites", "score"))
 
 
 def test_marks_lie_where_their_numbers_are(tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def show(file: File, as_json: AsJson = False) -> None:
         return
     alarm = found.alarm
     watched = (*(watch.value for watch in found.watches), *found.checksums)
-    print(f"watches {', '.join(watched)}")
+    print(f"watches {', '.join(dict.fromkeys(watched))}")
     print("\n".join(found.rules.lines()))
     ends = zip(found.rules.features, alarm.low, alarm.high, strict=True)
     rows = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,6 +18,8 @@ __all__ = ["Card", "write_monitor_report"]
 
 Record: TypeAlias = Mapping[str, Any]
 _FAULT_FREE = "rules: fault-free inferences"
+# Points of the score that are told; there may be hundreds.
+_TOLD = 12
 _PARTS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 
@@ -69,6 +71,10 @@ class Card:
         unlike: The same for the calibrated alarm.
         strengths: By corruption and strength.
         bits: By the bit that was hit.
+        sites: By the value or weight that was hit.
+        areas: How well the score sorts, by kind and strength.
+        found: Failures above each calibrated limit of the score: its rate, and a plot.
+        steps: The heaviest points of the score, as lines of text.
         worth: Precision against the frequency of faults, of rules and alarm.
         rules: As lines of text.
         spans: Feature, lower and upper end of what the alarm takes for usual.
@@ -89,6 +95,10 @@ class Card:
     unlike: Plot
     strengths: Plot
     bits: Plot
+    sites: Plot
+    areas: Plot
+    found: tuple[tuple[str, Plot], ...]
+    steps: tuple[str, ...]
     worth: dict[str, tuple[Point, ...]]
     rules: tuple[str, ...]
     spans: tuple[tuple[str, str, str], ...]
@@ -136,16 +146,11 @@ def _card(scorecard: Record, monitor: Record, rules: Sequence[str]) -> Card:
     classes = [*detailed["classes"], {**detailed["macro"], "name": "mean of these"}]
     (found,) = sdc["classes"]
     alarm = monitor["alarm"]
-    ends = alarm["spans"].items()
-    false = [
-        (f"{name}: {said} inferences", scorecard[name][kind])
-        for name in ("rules", "alarm")
-        for kind, said in (("clean", "fault-free"), ("benign", "faulted, right"))
-    ]
+    ends, scores = alarm["spans"].items(), scorecard.get("scores", [])
+    watched = *(w["value"] for w in monitor["watches"]), *monitor.get("checksums", {})
     return Card(
         network=str(monitor["about"].get("network", "a network")),
-        watched=tuple(w["value"] for w in monitor["watches"])
-        + tuple(monitor.get("checksums", {})),
+        watched=tuple(dict.fromkeys(watched)),
         images=scorecard["images"],
         rows=scorecard["rows"],
         recall=_plot((each["name"], each["recall"]) for each in classes),
@@ -156,11 +161,21 @@ def _card(scorecard: Record, monitor: Record, rules: Sequence[str]) -> Card:
                 ("alarms that are right", found["precision"]),
             ]
         ),
-        false_alarms=_plot(false, Scale(1.0)),
+        false_alarms=_plot(_false(scorecard), Scale(1.0)),
         kinds=_recalls(scorecard["kinds"]),
         unlike=_recalls(scorecard["unlike"]),
         strengths=_recalls(scorecard["strengths"]),
         bits=_recalls(reversed(scorecard["bits"])),
+        sites=_recalls(scorecard.get("sites", [])),
+        areas=_plot((each["name"], each["auroc"]) for each in scores),
+        found=tuple(
+            (
+                _rate(rate),
+                _plot((each["name"], each["recall"][rate]) for each in scores),
+            )
+            for rate in scorecard.get("limits", {})
+        ),
+        steps=tuple(_heaviest(monitor.get("points", {}).get("steps", []))),
         worth={k: _points(v) for k, v in scorecard.get("worth", {}).items()},
         rules=tuple(rules),
         spans=tuple((name, f"{a:.4g}", f"{b:.4g}") for name, (a, b) in ends),
@@ -168,6 +183,25 @@ def _card(scorecard: Record, monitor: Record, rules: Sequence[str]) -> Card:
         calibrated=alarm["rows"],
         about=tuple(_told(monitor["about"])),
     )
+
+
+def _false(scorecard: Record) -> Iterator[tuple[str, Record | None]]:
+    """Yield false alarms of rules, of the alarm, and of the score at its limits."""
+    limits = scorecard.get("limits", {}).items()
+    told = [(name, scorecard[name]) for name in ("rules", "alarm")]
+    told += [(f"score, {_rate(rate)} % promised", of) for rate, of in limits]
+    for name, of in told:
+        for kind, said in (("clean", "fault-free"), ("benign", "faulted, right")):
+            yield f"{name}: {said} inferences", of[kind]
+
+
+def _rate(rate: float | str) -> str:
+    return f"{100 * float(rate):.3g}"
+
+
+def _heaviest(steps: Sequence[str]) -> list[str]:
+    """Return the steps with most points, such as ``+21 if q100 of head:out > 9.1``."""
+    return sorted(steps, key=lambda step: -abs(int(step.split()[0])))[:_TOLD]
 
 
 def _recalls(lines: Iterable[Record]) -> Plot:
