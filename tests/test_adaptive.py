@@ -675,7 +675,7 @@ WRONG = {
     "--half-width 0.1 --inputs-per-fault 4": ["must divide the 6 inputs", "got 4"],
     "--half-width 0.1 --inputs-per-fault 7": ["must divide the 6 inputs", "got 7"],
     "--half-width 0.1 --inputs-per-fault few": ["whole number or auto, got 'few'"],
-    "--inputs-per-fault auto": ["inputs per fault must come with", "got auto"],
+    "--inputs-per-fault auto": ["or a plan, got auto without; give one"],
     "--half-width 0.1 --inputs-per-fault 0": ["inputs_per_fault", "at least 1", "0"],
     "--half-width 0.1 --at-most 0": ["at_most must be at least 1, got 0"],
     "--half-width 0.001 --at-most 90": ["half width of 0.001", "got 90 at most"],

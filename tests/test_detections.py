@@ -193,7 +193,7 @@ def test_the_limits_have_a_name_on_the_command_line() -> None:
     assert named_criterion("detections-changed:0.75,0.5") == DetectionsChanged(
         0.75, 0.5
     )
-    with pytest.raises(ValueError, match="criterion must be one of"):
+    with pytest.raises(ValueError, match="OVERLAP.*above 0, at most 1.*got 'det"):
         named_criterion("detections-changed:2")
     with pytest.raises(ValueError, match="confidence must be above 0 .* got 1.5"):
         DetectionsChanged(0.5, 1.5)

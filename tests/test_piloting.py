@@ -49,6 +49,7 @@ def test_agreement_is_the_part_of_the_variance_between_faults() -> None:
     assert agreement(np.repeat(failed[:, :1], 8, axis=1)) == 1
     assert agreement(rng.random((4_000, 8)) < 0.3) < 0.02
     assert agreement(np.zeros((5, 3), bool)) == 1
+    assert agreement(np.array([[True, False]])) == 1
 
 
 def test_it_is_the_number_that_uniform_sampling_is_best_with() -> None:

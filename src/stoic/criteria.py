@@ -32,6 +32,12 @@ __all__ = [
     "unjudged",
 ]
 
+# How criteria with numbers are written; those in brackets may be left out.
+_FORMS = (
+    *("top-k:K", "threshold:LEVEL", "tolerance:ABSOLUTE[,RELATIVE]"),
+    "detections-changed:OVERLAP[,CONFIDENCE] (above 0, at most 1)",
+)
+
 
 class Criterion(Protocol):
     """A verdict per input; scores have one row per input."""
@@ -277,9 +283,8 @@ def named_criterion(text: str) -> Criterion:
     try:
         return numbered[name](number)
     except (KeyError, ValueError, TypeError):
-        forms = [*plain, "top-k:K", "threshold:LEVEL", "tolerance:ABSOLUTE[,RELATIVE]"]
         raise ValueError(
-            f"criterion must be one of {', '.join(forms)}, got {text!r}"
+            f"criterion must be one of {', '.join([*plain, *_FORMS])}, got {text!r}"
         ) from None
 
 

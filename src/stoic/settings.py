@@ -177,16 +177,17 @@ class Settings:
     def _check_alone(self) -> None:
         """Refuse what says nothing without a width or time to reach, or a plan."""
         approximate = None if self.interval == "guaranteed" else self.interval
-        alone = {
-            "inputs per fault": None if self.on_units else self.inputs_per_fault,
-            "interval": None if self.on_units else approximate,
-            "at most": None if self.adaptive else self.at_most,
+        asked = {
+            "inputs per fault": (self.on_units, self.inputs_per_fault),
+            "interval": (self.on_units, approximate),
+            "at most": (self.adaptive, self.at_most),
         }
-        for name, value in alone.items():
-            if value is not None:
+        for name, (goes, value) in asked.items():
+            if not goes and value is not None:
+                others = "or a time" if name == "at most" else "a time or a plan"
                 raise ValueError(
-                    f"{name} must come with a half width, a relative width or a "
-                    f"time, got {value} without; give one"
+                    f"{name} must come with a half width, a relative width, {others}, "
+                    f"got {value} without; give one"
                 )
 
     def units_plan(self) -> Adaptive | Preset:

@@ -64,6 +64,9 @@ def agreement(failed: NDArray[np.bool_]) -> float:
     Analysis of variance: the part of it that lies between faults. It is 1 where no
     inputs of a fault differ: then a second input would tell nothing.
     """
+    if len(failed) < 2:
+        # Nothing varies between faults.
+        return 1.0
     inputs = failed.shape[1]
     share: NDArray[np.float64] = failed.mean(axis=1)
     within = float((share * (1 - share)).mean()) * inputs / max(inputs - 1, 1)
