@@ -44,6 +44,8 @@ FORMATS = {
     torch.float32: "I",
     torch.float16: "H",
     torch.bfloat16: "H",
+    torch.float8_e4m3fn: "B",
+    torch.float8_e5m2: "B",
     torch.int64: "Q",
     torch.int32: "I",
     torch.uint8: "B",

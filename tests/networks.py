@@ -619,18 +619,20 @@ def weight_norm() -> Specimen:
 
 
 class _Quantised(nn.Module):
-    """A linear layer whose weights are bytes, made numbers again at each call."""
+    """A linear layer whose weights are of 8 bits, made wide again at each call."""
 
     scale: Tensor
     weight: Tensor
     zero: Tensor
 
-    def __init__(self, features: int, out: int) -> None:
+    def __init__(
+        self, features: int, out: int, dtype: torch.dtype = torch.int8
+    ) -> None:
         super().__init__()
-        bytes_ = torch.randint(-128, 128, (out, features), dtype=torch.int8)
-        self.register_buffer("weight", bytes_)
+        numbers = torch.randint(-128, 128, (out, features), dtype=torch.int8)
+        self.register_buffer("weight", numbers.to(dtype))
         self.register_buffer("scale", torch.rand(out, 1) / 50)
-        self.register_buffer("zero", torch.tensor(3, dtype=torch.int8))
+        self.register_buffer("zero", torch.tensor(3, dtype=torch.int8).to(dtype))
         self.bias = nn.Parameter(torch.randn(out))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -641,6 +643,13 @@ class _Quantised(nn.Module):
 @_once
 def quantised() -> Specimen:
     network = nn.Sequential(_Quantised(6, 8), nn.ReLU(), _Quantised(8, 3))
+    return _specimen(network, _series()[:, 0].clone())
+
+
+@_once
+def float8() -> Specimen:
+    first = _Quantised(6, 8, torch.float8_e4m3fn)
+    network = nn.Sequential(first, nn.ReLU(), _Quantised(8, 3, torch.float8_e5m2))
     return _specimen(network, _series()[:, 0].clone())
 
 
@@ -870,6 +879,7 @@ CAPTURED: tuple[Builder, ...] = (
     answers,
     weight_norm,
     quantised,
+    float8,
     bfloat16,
     float16,
     float64,

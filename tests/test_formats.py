@@ -29,6 +29,8 @@ LAYOUTS = {
     torch.float32: (32, 8, 23, True),
     torch.float16: (16, 5, 10, True),
     torch.bfloat16: (16, 8, 7, True),
+    torch.float8_e4m3fn: (8, 4, 3, True),
+    torch.float8_e5m2: (8, 5, 2, True),
     torch.int64: (64, 0, 0, True),
     torch.int32: (32, 0, 0, True),
     torch.int16: (16, 0, 0, True),
@@ -160,7 +162,7 @@ def test_bits_of_a_float_mean_what_their_role_says(dtype: torch.dtype) -> None:
             # Within the binade of 1.5, off by the weight of the bit.
             weight = 2.0 ** (bit - format.mantissa)
             assert abs(tensor.item() - 1.5) == weight
-        elif tensor.isfinite().item():
+        elif tensor.double().isfinite().item():
             assert (mantissa, exponent) != math.frexp(1.5)
             assert abs(mantissa) == 0.75
 

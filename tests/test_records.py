@@ -374,6 +374,8 @@ def test_a_killed_campaign_loses_only_the_shard_being_made(
         ("float32", "mantissa " * 23 + "exponent " * 8 + "sign"),
         ("float16", "mantissa " * 10 + "exponent " * 5 + "sign"),
         ("bfloat16", "mantissa " * 7 + "exponent " * 8 + "sign"),
+        ("float8_e4m3fn", "mantissa " * 3 + "exponent " * 4 + "sign"),
+        ("float8_e5m2", "mantissa " * 2 + "exponent " * 5 + "sign"),
         ("int64", "magnitude " * 63 + "sign"),
         ("int32", "magnitude " * 31 + "sign"),
         ("int16", "magnitude " * 15 + "sign"),
@@ -392,5 +394,5 @@ def test_every_bit_has_the_role_of_its_format(dtype: str, roles: str) -> None:
 
 
 def test_an_unknown_format_is_refused() -> None:
-    with pytest.raises(ValueError, match="dtype must be one of float64, .* got float8"):
-        bit_role("float8", 0)
+    with pytest.raises(ValueError, match="dtype must be one of float64, .* got float4"):
+        bit_role("float4", 0)

@@ -59,12 +59,13 @@ def _integer(name: str, width: int, signed: bool, word: torch.dtype) -> Format:
     return Format(name, width, 0, 0, signed, word)
 
 
-# Formats of eight-bit floats join here once a kernel computes with them.
 _FORMATS = {
     torch.float64: _float("float64", 52, 11, torch.int64),
     torch.float32: _float("float32", 23, 8, torch.int32),
     torch.float16: _float("float16", 10, 5, torch.int16),
     torch.bfloat16: _float("bfloat16", 7, 8, torch.int16),
+    torch.float8_e4m3fn: _float("float8_e4m3fn", 3, 4, torch.int8),
+    torch.float8_e5m2: _float("float8_e5m2", 2, 5, torch.int8),
     torch.int64: _integer("int64", 64, True, torch.int64),
     torch.int32: _integer("int32", 32, True, torch.int32),
     torch.int16: _integer("int16", 16, True, torch.int16),

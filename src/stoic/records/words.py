@@ -10,6 +10,8 @@ _FLOATS = {
     "float32": (23, 32),
     "float16": (10, 16),
     "bfloat16": (7, 16),
+    "float8_e4m3fn": (3, 8),
+    "float8_e5m2": (2, 8),
 }
 # Width of the word, and whether its topmost bit is a sign.
 _INTEGERS = {
