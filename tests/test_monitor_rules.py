@@ -277,6 +277,12 @@ def test_what_is_no_monitor_is_refused(tmp_path: Path, text: str) -> None:
         Monitor.load(tmp_path / "m.json")
 
 
+def test_a_monitor_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    for path, why in ((tmp_path / "m.json", "No such file"), (tmp_path, "Is a dir")):
+        with pytest.raises(ValueError, match=f"can be read, got {path}: {why}"):
+            Monitor.load(path)
+
+
 def test_a_monitor_of_another_format_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "m.json"
     monitor().save(path)

@@ -114,7 +114,7 @@ class Monitor:
             fingerprint: Of the network that it is for; not checked by default.
 
         Raises:
-            ValueError: It is no such file, of another format, or of another network.
+            ValueError: It cannot be read, is none, or of another format or network.
         """
         try:
             record = json.loads(path.read_text())
@@ -123,6 +123,11 @@ class Monitor:
             raise ValueError(
                 f"{path} must be a monitor that Stoic has saved, got something else; "
                 "fit one with 'stoic monitor fit'"
+            ) from None
+        except OSError as error:
+            raise ValueError(
+                f"monitor must be a file that can be read, got {path}: "
+                f"{error.strerror}; fit one with 'stoic monitor fit'"
             ) from None
         if version != FORMAT:
             raise ValueError(
