@@ -248,6 +248,16 @@ def test_the_truth_of_nearly_every_row_is_in_its_interval(design: Any) -> None:
     assert sum(own.value for own in shares.values()) == pytest.approx(1, abs=0.15)
 
 
+def test_a_site_without_a_trial_stands_where_proofs_put_it() -> None:
+    """Nothing is known of it: the middle of 0 and 1 is no finding."""
+    found = campaign(plan="uniform", faults=2, shard=64)
+    rows = found.table("worst")
+
+    worth = [row.estimate.value if row.trials else row.estimate.low for row in rows]
+    assert worth == sorted(worth, reverse=True)
+    assert any(not row.trials and row.estimate.value > max(worth) for row in rows)
+
+
 def test_all_plans_see_the_same_units(tmp_path: Path) -> None:
     cells = []
     for name in DESIGNS:

@@ -71,7 +71,7 @@ def _note(measured: Measured, table: str) -> str:
         return ""
     points = 100 * measured.worst_within(_LISTED)
     return (
-        f"\nall of these are within {points:.2g} points of the true tenth worst, or "
+        f"\nall of these are within {points:.3g} points of the true tenth worst, or "
         "worse (95 % guaranteed, for all sites at once)"
     )
 

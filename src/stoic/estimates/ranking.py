@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stoic.estimates.tables import pvf
+from stoic.estimates.tables import pvf, worst_first
 from stoic.records import Run
 
 __all__ = ["worst_within"]
@@ -30,7 +30,7 @@ def worst_within(run: Run, n: int = 10, *, confidence: float = 0.95) -> float:
     sites = len(run.manifest.space.sites)
     each = 1 - (1 - confidence) / sites
     rows = pvf(run, "site", confidence=each, interval="guaranteed")
-    ordered = sorted(rows, key=lambda row: -row.estimate.value)
+    ordered = worst_first(rows)
     listed, others = ordered[:n], ordered[n:]
     if sites <= n:
         return 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -17,7 +17,7 @@ from stoic.estimates.population import By, Key, coarse, group_sizes
 from stoic.estimates.searched import is_searched, read_searched
 from stoic.records import Manifest, Run
 
-__all__ = ["About", "Row", "check_about", "pvf", "worst_sites"]
+__all__ = ["About", "Row", "check_about", "pvf", "worst_first", "worst_sites"]
 
 About: TypeAlias = Literal["inputs", "population"]
 _Estimator: TypeAlias = Callable[[Integers, Counter[int]], Estimate]
@@ -151,7 +151,20 @@ def worst_sites(
     The order is that of the estimates; intervals that overlap leave it open.
     """
     rows = pvf(run, "site", about=about, confidence=confidence)
-    return tuple(sorted(rows, key=lambda row: -row.estimate.value)[:n])
+    return tuple(worst_first(rows)[:n])
+
+
+def worst_first(rows: Iterable[Row]) -> list[Row]:
+    """Return rows in the order of their estimates, the highest first.
+
+    One without trials stands where what is proved of it puts it: its value is no more
+    than the middle of what is possible.
+    """
+
+    def worth(row: Row) -> float:
+        return row.estimate.value if row.trials else row.estimate.low
+
+    return sorted(rows, key=worth, reverse=True)
 
 
 def _names(by: By | tuple[By, ...]) -> tuple[By, ...]:

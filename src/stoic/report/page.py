@@ -161,7 +161,7 @@ def _within(run: Run) -> str:
         return ""
     points = 100 * worst_within(run, _WORST)
     return (
-        f"All of them are within {points:.2g} points of the true worst {_WORST}, or "
+        f"All of them are within {points:.3g} points of the true worst {_WORST}, or "
         "worse (95 % guaranteed, for all sites at once). "
     )
 
