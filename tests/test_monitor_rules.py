@@ -203,6 +203,12 @@ def test_an_alarm_needs_enough_inputs() -> None:
     calibrated(features(999), bounds_of([features(50)]), 0.001)
 
 
+@pytest.mark.parametrize("rate", [0.0, 1.0, -0.1, 2.0, float("nan")])
+def test_a_rate_that_is_no_share_is_refused(rate: float) -> None:
+    with pytest.raises(ValueError, match="rate of false alarms must be between 0 and"):
+        calibrated(features(200), bounds_of([features(50)]), rate)
+
+
 def test_an_alarm_ends_somewhere_even_where_bounds_are_close_to_zero() -> None:
     bounds = bounds_of([np.array([[-1.0], [1e-3]], np.float32)])
     clean = np.linspace(-0.9, 0.02, 99, dtype=np.float32)[:, None]

@@ -207,7 +207,7 @@ def test_inputs_to_calibrate_with_do_not_set_the_range_of_pixels(
 
     monkeypatch.setattr("stoic.monitoring.strengths", stop)
     with pytest.raises(InterruptedError):
-        fit(network, bright)
+        fit(network, bright, rate=0.2)
 
     assert torch.equal(told[0].white, inputs[:30].amax((0, 2, 3)))
 
@@ -441,7 +441,7 @@ def test_a_network_that_cannot_be_captured_is_refused() -> None:
             return x.flatten(1)[:, :3] if x.sum() > 0 else -x.flatten(1)[:, :3]
 
     with pytest.raises(ValueError, match="must be captured, got"):
-        fit(Branching().eval(), images())
+        fit(Branching().eval(), images(), rate=0.2)
 
 
 def test_the_command_fits_and_shows(

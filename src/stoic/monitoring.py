@@ -13,6 +13,7 @@ from stoic.campaign.fingerprint import network_fingerprint
 from stoic.campaign.scores import scores_of
 from stoic.campaign.untouched import untouched
 from stoic.criteria import Criterion, Top1Changed
+from stoic.monitors.alarm import check_enough
 from stoic.monitors.collecting import Recipe, Spoilt, Watched, collected
 from stoic.monitors.corruptions import CORRUPTIONS, UNSEEN, Pixels, is_image, pixels_of
 from stoic.monitors.fitting import fit_monitor, lesson_of
@@ -116,7 +117,7 @@ def fit(
 
     Args:
         network: In evaluation mode; left bit for bit as it was.
-        inputs: Fault-free ones, a few thousand; as `stoic.pvf` takes them.
+        inputs: Fault-free, in random order, a few thousand; as `stoic.pvf` takes them.
         settings: How.
         progress: Told how many inputs are done, of how many.
         notice: Told what a user should know.
@@ -129,6 +130,7 @@ def fit(
     chosen = replace(settings or MonitorSettings(), **changes)
     check_name("choose", chosen.choose, WAYS)
     given = as_inputs(inputs)
+    check_enough(chosen.rate, len(_Parts.of(given.count).calibration))
     say = notice or (lambda line: None)
     with untouched(network):
         watched = _watched(network, given, chosen)

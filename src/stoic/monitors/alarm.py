@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from stoic.monitors.bounds import Bounds, Floats, check_finite
 
-__all__ = ["Alarm", "calibrated"]
+__all__ = ["Alarm", "calibrated", "check_enough"]
 
 _LARGEST = np.finfo(np.float32).max
 
@@ -70,14 +70,9 @@ def calibrated(features: Floats, bounds: Bounds, rate: float) -> Alarm:
     Raises:
         ValueError: There are too few inputs for such a rate, or one is not finite.
     """
-    check_finite(features)
     rows = len(features)
-    least = math.ceil(1 / rate) - 1
-    if rows < least:
-        raise ValueError(
-            f"a false alarm rate of {rate:g} needs at least {least} fault-free inputs "
-            f"to calibrate with, got {rows}; give more, or allow a higher rate"
-        )
+    check_enough(rate, rows)
+    check_finite(features)
     # Not what is normalised: far outside of small bounds that is 1 in all digits.
     worst = np.sort(bounds.away(features.astype(float)).max(1))
     # One of rows + 1 alike inputs is among the highest so often.
@@ -89,3 +84,22 @@ def calibrated(features: Floats, bounds: Bounds, rate: float) -> Alarm:
     low, high = np.nextafter(low, -np.inf), np.nextafter(high, np.inf)
     low, high = (np.clip(end, -_LARGEST, _LARGEST) for end in (low, high))
     return Alarm(low.astype(np.float32), high.astype(np.float32), rate, rows)
+
+
+def check_enough(rate: float, rows: int) -> None:
+    """Refuse a rate of false alarms that so many fault-free inputs cannot promise.
+
+    Raises:
+        ValueError: It is none, or there are too few inputs.
+    """
+    if not 0 < rate < 1:
+        raise ValueError(
+            f"rate of false alarms must be between 0 and 1, got {rate:g}; give a share "
+            "of fault-free inputs such as 0.01"
+        )
+    least = math.ceil(1 / rate) - 1
+    if rows < least:
+        raise ValueError(
+            f"a false alarm rate of {rate:g} needs at least {least} fault-free inputs "
+            f"to calibrate with, got {rows}; give more, or allow a higher rate"
+        )

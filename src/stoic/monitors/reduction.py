@@ -210,7 +210,12 @@ def by_way(way: str, lesson: Lesson, traces: Traces, *, most: int) -> Choice:
         lesson: To learn from.
         traces: Of other inputs and faults, to judge by.
         most: How many features to choose at most, step by step.
+
+    Raises:
+        ValueError: There are to be less than one.
     """
+    if most < 1:
+        raise ValueError(f"features must be at least 0, got {most}; give 0 for all")
     if way == "steps":
         return by_steps(lesson, traces, most=most)
     return by_importance(lesson, traces) if way == WAYS[1] else by_pairs(lesson, traces)

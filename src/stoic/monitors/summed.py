@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stoic.monitors.alarm import calibrated
+from stoic.monitors.alarm import calibrated, check_enough
 from stoic.monitors.bounds import Floats, bounds_of
 from stoic.monitors.checksum import Checksum, Checksums, checksums_of, fit_checksums
 from stoic.monitors.monitor import Monitor
@@ -94,6 +94,7 @@ def fit_sums(
         ValueError: A layer has no checksum, an input is not finite, or there are too
             few.
     """
+    check_enough(rate, sum(rows.count for rows in calibration))
     sums = fit_checksums(subject, (subject.bench(rows) for rows in learning))
     if layers:
         known = sums.tolerances
