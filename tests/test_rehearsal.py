@@ -190,7 +190,7 @@ def test_a_network_with_one_channel_is_refused() -> None:
 
     network = nn.Sequential(nn.Conv2d(1, 1, 3), nn.Flatten(), nn.Linear(4, 3)).eval()
     with pytest.raises(ValueError, match="it has one channel") as caught:
-        fit(network, torch.randn(40, 1, 4, 4), values=("0:out",))
+        fit(network, torch.randn(40, 1, 4, 4), values=("0:out",), rate=0.2)
 
     assert "\n" not in str(caught.value)
 
@@ -200,7 +200,7 @@ def test_reference_data_that_is_not_finite_is_refused() -> None:
     images = many_rows(networks.resnet().inputs, 80).leaves[0]
     images[30, 0, 0, 0] = float("nan")
     with pytest.raises(ValueError, match="finite") as caught:
-        fit(network, Inputs((images,), {}))
+        fit(network, Inputs((images,), {}), rate=0.2)
 
     assert "\n" not in str(caught.value)
 
