@@ -78,6 +78,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--populations", nargs="+", choices=SOURCES, default=[*SOURCES], metavar="NAME"
     )
+    parser.add_argument("--kinds", nargs="+", choices=_LEAST, default=[*_LEAST])
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--cache", type=Path, help="folder that keeps truths")
     parser.add_argument("--record", type=Path, help="keeps rows; go on from there")
@@ -98,7 +99,7 @@ def _rows(options: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]
     done = {tuple(row["asked"]): row for row in map(json.loads, lines)}
     folder.mkdir(parents=True, exist_ok=True)
     for name in options.populations:
-        for kind in _LEAST:
+        for kind in options.kinds:
             for target in options.targets[name]:
                 asked = (name, kind, target, options.campaigns, options.seed)
                 if asked in done:
