@@ -240,10 +240,10 @@ def some_features(rows: int) -> np.ndarray[Any, np.dtype[np.float32]]:
 
 
 def plain_monitor(rules: Rules, alarm: Alarm) -> Monitor:
-    watches = tuple(Watch(f"v{n}", 1, NonFinite()) for n in range(5))
+    watches = tuple(Watch(f"v{n}", 1, NonFinite()) for n in range(len(alarm.low)))
     rules = replace(rules, features=features_of(watches))
     chance = np.random.default_rng(2)
-    ends = chance.normal(size=(99, 5)).astype(np.float32)
+    ends = chance.normal(size=(99, len(watches))).astype(np.float32)
     points = random_points(ends, features_of(watches), chance, len(rules.leaves))
     return Monitor("", watches, rules, alarm, points)
 
@@ -294,6 +294,21 @@ def test_autocast_changes_no_verdict_of_the_judge() -> None:
     rules = random_rules(ends, ("",) * 5, chance, depth=6)
     monitor = plain_monitor(rules, Alarm(ends[8], ends[-9], 0.1, 99))
     features = some_features(3000)
+
+    with torch.autocast("cpu", torch.bfloat16):
+        verdict = Judge(monitor)(torch.from_numpy(features))
+
+    assert_same(verdict, monitor.verdicts(features))
+
+
+def test_autocast_counts_a_single_odd_feature_of_hundreds() -> None:
+    chance = np.random.default_rng(0)
+    ends = np.sort(chance.normal(size=(99, 825)).astype(np.float32), 0)
+    rules = random_rules(ends, ("",) * 825, chance, depth=6)
+    monitor = plain_monitor(rules, Alarm(ends[8], ends[-9], 0.1, 99))
+    features = np.repeat(ends[49:50], 500, 0)
+    odd = np.array([0, 9, np.nan, np.inf, -np.inf], np.float32)
+    features[np.arange(500), chance.integers(0, 825, 500)] = chance.choice(odd, 500)
 
     with torch.autocast("cpu", torch.bfloat16):
         verdict = Judge(monitor)(torch.from_numpy(features))

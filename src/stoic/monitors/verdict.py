@@ -43,8 +43,8 @@ class Judge(nn.Module):
     the tree ask some, the alarm one per feature, whether a feature is finite is one
     more, and each condition of the points is one. A leaf's column of the product is 0
     where every answer on its path is as it must be, and at most -1 elsewhere. That of
-    non-finite features is above 0 where there is one, else below. The numbers are so
-    small that no format rounds them.
+    non-finite features is above 0 where there is one, else below. The product is one of
+    doubles: autocast leaves them alone, and would round counts of many features.
     Points are whole numbers; their sum, less the least, is a place among the scores.
 
     Args:
@@ -92,10 +92,10 @@ class Judge(nn.Module):
             ("feature", asked, np.int64),
             ("low", [*low, *(span[0] for span in spans)], np.float32),
             ("high", [*high, *(span[1] for span in spans)], np.float32),
-            ("weight", weight, np.float32),
-            ("bias", bias, np.float32),
+            ("weight", weight, np.float64),
+            ("bias", bias, np.float64),
             # A number of Python's would be copied into a tensor each time.
-            ("limit", _ALARM, np.float32),
+            ("limit", _ALARM, np.float64),
             ("labels", labels, np.int64),
             ("first", first, np.int64),
             ("second", second, np.int64),
@@ -118,7 +118,7 @@ class Judge(nn.Module):
         # What is no number is equal to nothing: it lies outside of every span.
         inside = asked.clamp(self.low, self.high) == asked
         others, holds = inside.split([self._others, self._conditions], 1)
-        found = torch.addmm(self.bias, others.float(), self.weight)
+        found = torch.addmm(self.bias, others.double(), self.weight)
         leaf = found.argmax(1)
         both = holds.index_select(1, self.first) & holds.index_select(1, self.second)
         place = (both * self.points).sum(1) + self.least
@@ -144,7 +144,7 @@ def _span(condition: Condition) -> tuple[float, float]:
 
 def _columns(
     paths: NDArray[np.int8], features: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the product's weights and bias: leaves, non-finite, alarm.
 
     Args:
@@ -152,11 +152,11 @@ def _columns(
         features: How many there are.
     """
     forks, leaves = paths.shape
-    weight = np.zeros((forks + 2 * features, leaves + 2), np.float32)
-    weight[:forks, :leaves] = -paths.astype(np.float32)
+    weight = np.zeros((forks + 2 * features, leaves + 2))
+    weight[:forks, :leaves] = -paths.astype(float)
     weight[forks + features :, leaves] = -1
     weight[forks : forks + features, leaves + 1] = 1
-    bias = np.zeros(leaves + 2, np.float32)
+    bias = np.zeros(leaves + 2)
     bias[:leaves] = -(paths < 0).sum(0)
     # A quarter less than the number of features, so that it never ties with a leaf.
     bias[leaves] = features - 0.25
