@@ -23,11 +23,11 @@ from benchmarks import printing
 from benchmarks.fitted import fitted_monitor, monitors_folder, subject
 from torch import Tensor
 
-from stoic.monitoring import spoilt_of
 from stoic.monitors.corruptions import CORRUPTIONS, pixels_of
 from stoic.monitors.exported import export_onnx, rows_free
 from stoic.monitors.guarded import Guarded, guard
 from stoic.monitors.monitor import Monitor
+from stoic.monitors.strengths import spoilt_of
 from stoic.monitors.verdict import Verdict
 from stoic.network.subject import Inputs
 

@@ -145,6 +145,24 @@ def test_the_command_prints_verdicts_and_writes_counters(
     assert main([*line, "--corrupt", "noise", "--strength", "0.3"]) == 0
 
 
+def test_images_are_corrupted_within_the_range_that_the_monitor_knows(
+    files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = json.loads(files["moments"].read_text())
+    record["about"]["pixels"] = {"black": [0.0], "white": [1e-6]}
+    (tmp_path / "black.json").write_text(json.dumps(record))
+    options = ["--inputs", "60", "--corrupt", "noise", "--strength", "0.001"]
+    failed = []
+
+    for path in (files["moments"], tmp_path / "black.json"):
+        assert main(["monitor", "run", "digits", str(path), *options]) == 0
+        rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
+        failed.append(sum(int(row[-1]) for row in rows if row[-1].isdigit()))
+
+    # Where white is black, every image is; hardly any is, where it is not.
+    assert failed[0] < 5 and failed[1] > 40
+
+
 BAD = {
     "--policy pray": "policy must be one of",
     "--corrupt pixie": "corrupt must be one of",

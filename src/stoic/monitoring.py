@@ -21,7 +21,7 @@ from stoic.monitors.markers import ChannelQuantiles, ChannelSums, Marker
 from stoic.monitors.monitor import Monitor
 from stoic.monitors.reduction import WAYS, Choice, by_way, pruning
 from stoic.monitors.sources import points_of
-from stoic.monitors.strengths import strengths
+from stoic.monitors.strengths import spoilt_of, strengths
 from stoic.monitors.summed import fit_sums, summed
 from stoic.monitors.traces import Traces
 from stoic.monitors.watches import (
@@ -377,15 +377,6 @@ def _about(
         "criterion": chosen.criterion.as_record(),
         "versions": {"stoic": __version__, "torch": torch.__version__},
     }
-
-
-def spoilt_of(about: dict[str, Any]) -> tuple[Spoilt, ...]:
-    """Return the corruptions that a monitor was fitted and is to be tried with."""
-    kinds = {kind.name: kind for kind in (*CORRUPTIONS, *UNSEEN)}
-    return tuple(
-        Spoilt(kinds[name], strength, share)
-        for name, strength, share in about.get("corruptions", [])
-    )
 
 
 class _Ticker:

@@ -142,8 +142,14 @@ def _corrupted(
 ) -> Inputs:
     """Return inputs as an option says: half of the images fail by default."""
     from stoic.campaign.checks import check_name
-    from stoic.monitoring import spoilt_of
-    from stoic.monitors.corruptions import CORRUPTIONS, UNSEEN, is_image, pixels_of
+    from stoic.monitors.corruptions import (
+        CORRUPTIONS,
+        UNSEEN,
+        Pixels,
+        is_image,
+        pixels_of,
+    )
+    from stoic.monitors.strengths import spoilt_of
 
     kinds = {kind.name: kind for kind in (*CORRUPTIONS, *UNSEEN)}
     check_name("corrupt", name, tuple(kinds))
@@ -160,7 +166,9 @@ def _corrupted(
         )
     if strength is None:
         strength = min(known, key=lambda each: abs(each.share - 0.5)).strength
-    return pixels_of(images[0]).on(inputs, kinds[name], strength, seed)
+    told = monitor.about.get("pixels")
+    pixels = Pixels.of_record(told) if told else pixels_of(images[0])
+    return pixels.on(inputs, kinds[name], strength, seed)
 
 
 def _row(tally: Tally, policy: str) -> dict[str, str]:

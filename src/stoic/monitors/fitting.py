@@ -118,8 +118,7 @@ def fit_monitor(
     Raises:
         ValueError: There is too little to learn from or to calibrate with.
     """
-    # In the order in which they are watched.
-    # Some markers give all of their numbers or none.
+    # In the order in which they are watched; some markers give all numbers or none.
     kept = reduced(watches, {*features, *points.used})
     names = features_of(kept)
     rules = lesson.on(features).rules(alpha=alpha, seed=seed).over(names)

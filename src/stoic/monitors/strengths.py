@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache, partial
+from typing import Any
 
 from stoic.monitors.collecting import Spoilt, Watched
-from stoic.monitors.corruptions import Corruption, Pixels
+from stoic.monitors.corruptions import CORRUPTIONS, UNSEEN, Corruption, Pixels
 from stoic.network.subject import Inputs
 
-__all__ = ["SHARES", "strengths"]
+__all__ = ["SHARES", "spoilt_of", "strengths"]
 
 SHARES = (0.1, 0.5, 0.9)
 _STEPS = 10
@@ -53,6 +54,15 @@ def strengths(
                 (corruption.name, strength), Spoilt(corruption, strength, share)
             )
     return tuple(found.values())
+
+
+def spoilt_of(about: dict[str, Any]) -> tuple[Spoilt, ...]:
+    """Return the corruptions that a monitor was fitted and is to be tried with."""
+    kinds = {kind.name: kind for kind in (*CORRUPTIONS, *UNSEEN)}
+    return tuple(
+        Spoilt(kinds[name], strength, share)
+        for name, strength, share in about.get("corruptions", [])
+    )
 
 
 def _halved(
