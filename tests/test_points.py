@@ -112,6 +112,21 @@ def test_the_first_step_is_nearly_as_good_as_the_best_of_all_cuts() -> None:
     assert points.base == round(PER_UNIT * (np.log(share / (1 - share)) + worth[0]))
 
 
+def test_limits_stand_halfway_between_the_values_that_they_part() -> None:
+    own = traces(300)
+
+    points = boosted(own, rounds=30)
+
+    conditions = {c for step in points.steps for c in step.conditions}
+    assert len(conditions) > 20
+    for condition in conditions:
+        values = own.values[:, condition.feature]
+        above = values > np.float32(condition.limit)
+        if above.any():
+            last, first = float(values[~above].max()), float(values[above].min())
+            assert condition.limit == np.float32((last + first) / 2)
+
+
 def area(score: NDArray[np.int64], failed: NDArray[np.bool_]) -> float:
     wrong, right = score[failed][:, None], score[~failed][None]
     return float(((wrong > right) + (wrong == right) / 2).mean())

@@ -105,7 +105,8 @@ class _Grid:
             np.quantile(part, shares, axis=0, method="lower")
             for part, shares in ((values, levels), (clean, _CLEAN))
         ]
-        cuts = tuple(map(np.unique, np.concatenate(ends).T))
+        found = np.concatenate(ends).T
+        cuts = tuple(_between(*pair) for pair in zip(found, values.T, strict=True))
         width = max(map(len, cuts)) + 1
         columns = [
             number * width + np.searchsorted(own, values[:, number], side="left")
@@ -173,3 +174,15 @@ class _Grid:
         bins, repeated = self.bins[here].ravel(), np.repeat(each, count)
         sums = np.bincount(bins, repeated, minlength=count * self.width)
         return np.asarray(sums.reshape(count, self.width).cumsum(1))
+
+
+def _between(ends: Floats, values: Floats) -> Floats:
+    """Return cuts after some of the values, each halfway to the next larger value.
+
+    Kernels that sum in another order would tell a value apart from itself.
+    """
+    cuts, known = np.unique(ends), np.unique(values)
+    after = known[np.minimum(np.searchsorted(known, cuts, "right"), len(known) - 1)]
+    # In doubles no sum is too large; between neighbours there is no number.
+    middle = ((cuts.astype(float) + after) / 2).astype(np.float32)
+    return np.asarray(np.where(middle < after, middle, cuts), np.float32)
