@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
+from stoic.estimates.course import Portion
 from stoic.estimates.preset import PresetCourse
 from stoic.plans import Known, Preset, Stratum, nested, read_plan
 from stoic.study import open_measured
@@ -178,7 +179,9 @@ def test_importance_knows_nothing_of_a_group_without_a_draw() -> None:
     course.learn(ones, ones)
 
     group = np.array([False, True])
-    *ends, kind = course.part(group, 3, ones, ones, 0.0, 0.95, guaranteed=False)
+    *ends, kind = course.part(
+        Portion(group, 3, 0.0, ones, ones), 0.95, guaranteed=False
+    )
     assert kind == "guaranteed"
     assert ends == pytest.approx([0.0, 0.0, 3 / 1003])
     whole = course.estimate(guaranteed=False)
@@ -195,7 +198,9 @@ def test_importance_is_not_certain_where_chance_drew_a_group_too_often() -> None
         course = PresetCourse(Preset("importance", 100, False), of, Known(1000), seed)
         assert course.batch() is not None
         course.learn(ones, ones)
-        found = course.part(group, 500, ones, ones, 0.0, 0.95, guaranteed=False)
+        found = course.part(
+            Portion(group, 500, 0.0, ones, ones), 0.95, guaranteed=False
+        )
         assert found[3] != "census"
         sure += found[3] == "guaranteed"
     assert sure > 0

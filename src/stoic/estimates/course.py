@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -15,7 +15,7 @@ from stoic.estimates.martingale import Told, interval
 from stoic.estimates.sample import Floats
 from stoic.plans import Adaptive, Batch, Draw, Known, Steps, Stratum
 
-__all__ = ["Course", "run_course", "without_trials"]
+__all__ = ["Course", "Portion", "run_course", "without_trials"]
 
 # Limits that differ by less, as a part of them, differ by rounding alone.
 _SAME = 1e-12
@@ -37,6 +37,25 @@ class _UnderWay(Protocol):
 
 
 _Any = TypeVar("_Any", bound=_UnderWay)
+
+
+@dataclass(frozen=True, eq=False)
+class Portion:
+    """Some of the smallest strata, and what came of all trials.
+
+    Args:
+        leaves: Which strata.
+        units: How many they hold that are not proved.
+        failed: Sum over their proved units.
+        low: Share of failed inputs of every trial, at least.
+        high: At most.
+    """
+
+    leaves: Bools
+    units: int
+    failed: float
+    low: Floats
+    high: Floats
 
 
 class Course:
@@ -136,34 +155,18 @@ class Course:
         return Estimate(value, least, most, self.trials, level, kind, about)
 
     def part(
-        self,
-        leaves: Bools,
-        units: int,
-        low: Floats,
-        high: Floats,
-        failed: float,
-        confidence: float,
-        *,
-        guaranteed: bool,
+        self, portion: Portion, confidence: float, *, guaranteed: bool
     ) -> tuple[float, float, float, Kind]:
         """Return what some strata add to the population's mean: value, limits, kind.
 
         All trials count, those outside with nothing: so the estimate is fair however
         the plan came to draw more here than there.
-
-        Args:
-            leaves: Which of the smallest strata.
-            units: How many they hold that are not proved.
-            low: Share per trial, at least.
-            high: At most.
-            failed: Sum over their proved units.
-            confidence: Of the limits.
-            guaranteed: Their kind.
         """
         whole, steps = self.known.size, self.steps.unguided()
-        inside, known = leaves[steps.stratum], Known(whole, whole - units, failed)
-        below = Told(steps, np.where(inside, low, 0.0), known, inside)
-        above = replace(below, share=np.where(inside, high, 0.0))
+        inside = portion.leaves[steps.stratum]
+        known = Known(whole, whole - portion.units, portion.failed)
+        below = Told(steps, np.where(inside, portion.low, 0.0), known, inside)
+        above = replace(below, share=np.where(inside, portion.high, 0.0))
         # Trials without weight, those of the pilot, show no variance.
         guaranteed |= not below.weight[inside].any()
         return _limits(below, above, confidence, guaranteed=guaranteed)

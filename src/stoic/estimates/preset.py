@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from stoic.estimates.course import Course, without_trials
+from stoic.estimates.course import Course, Portion, without_trials
 from stoic.estimates.design import student
 from stoic.estimates.estimate import Estimate, Kind
 from stoic.estimates.facts import Bools, Integers
@@ -84,53 +84,31 @@ class PresetCourse:
         if not self.trials:
             return without_trials(self.known, confidence, about)
         everywhere = np.ones(len(self._sizes), np.bool_)
-        value, low, high, kind = self.part(
-            everywhere,
-            self.known.size - self.known.known,
-            self._low,
-            self._high,
-            self.known.failed,
-            confidence,
-            guaranteed=guaranteed,
-        )
+        units = self.known.size - self.known.known
+        whole = Portion(everywhere, units, self.known.failed, self._low, self._high)
+        value, low, high, kind = self.part(whole, confidence, guaranteed=guaranteed)
         return Estimate(value, low, high, self.trials, confidence, kind, about)
 
     def part(
-        self,
-        leaves: Bools,
-        units: int,
-        low: Floats,
-        high: Floats,
-        failed: float,
-        confidence: float,
-        *,
-        guaranteed: bool,
+        self, portion: Portion, confidence: float, *, guaranteed: bool
     ) -> tuple[float, float, float, Kind]:
-        """Return what some strata add to the population's mean: value, limits, kind.
-
-        Args:
-            leaves: Which of the smallest strata.
-            units: How many they hold that are not proved.
-            low: Share per trial, at least.
-            high: At most.
-            failed: Sum over their proved units.
-            confidence: Of the limits.
-            guaranteed: Their kind.
-        """
-        inside = leaves[self.drawn]
+        """Return what some strata add to the population's mean: value, limits, kind."""
+        units, low, high = portion.units, portion.low, portion.high
+        inside = portion.leaves[self.drawn]
         interval: Interval = "guaranteed" if guaranteed else "approximate"
         if self.plan.design == "importance":
             low, high = np.where(inside, low, 0.0), np.where(inside, high, 0.0)
             found = self._weighted(low, high, inside, units, confidence, interval)
         elif inside.any():
-            samples = self._samples(leaves, inside, low, high)
+            samples = self._samples(portion.leaves, inside, low, high)
             mean = estimate_mean(samples, confidence=confidence, interval=interval)
             ends = units * np.array([mean.value, mean.low, mean.high])
             found = (*ends.tolist(), mean.kind)
         else:
             found = units / 2, 0.0, float(units), "guaranteed"
         value, least, most = (
-            (failed + min(max(own, 0.0), units)) / self.known.size for own in found[:3]
+            (portion.failed + min(max(own, 0.0), units)) / self.known.size
+            for own in found[:3]
         )
         return value, min(least, value), max(most, value), found[3]
 

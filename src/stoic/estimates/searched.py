@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stoic.estimates.course import Course, run_course
+from stoic.estimates.course import Course, Portion, run_course
 from stoic.estimates.estimate import Estimate
 from stoic.estimates.facts import Bools, Facts, read_facts
 from stoic.estimates.population import By, Key
@@ -104,9 +104,8 @@ class Searched:
             about = self.about
             return Estimate(share, share, share, 0, confidence, "census", about)
         leaves = np.asarray(group[np.flatnonzero(self.cells["units"])])
-        *ends, kind = self.course.part(
-            leaves, units, low, high, failed, confidence, guaranteed=guaranteed
-        )
+        portion = Portion(leaves, units, failed, low, high)
+        *ends, kind = self.course.part(portion, confidence, guaranteed=guaranteed)
         parts = np.array(ends, float) * (whole / size)
         value, least, most = np.clip(parts, 0.0, 1.0).tolist()
         if most - least <= _SAME * most:
