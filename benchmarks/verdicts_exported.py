@@ -4,8 +4,8 @@ Run it as ``python -m benchmarks.verdicts_exported``. The monitor is one that wa
 fitted to ``signs``. Verdicts of ONNX Runtime, of the exported and of the compiled
 network on scenes, a quarter of them as they are and the others noisy, blurred and pale,
 are compared with those of the eager one in the same precision, field by field. Where
-one differs, the table says how far the nearest end of a span is from the feature at
-most, as a share of that end: that is what kernels round differently.
+one differs, the table says how far the nearest end of a span, or limit of points, is
+from the feature at most, as a share of it: that is what kernels round differently.
 """
 
 from __future__ import annotations
@@ -165,11 +165,16 @@ _MADE: dict[str, Callable[[Guarded, Tensor], Run]] = {
 
 
 def _away(monitor: Monitor, features: Any) -> Any:
-    """Return how far features are from the nearest end of a span, as a share of it."""
+    """Return how far features are from the nearest end of a span, as a share of it.
+
+    Limits of points are such ends, too.
+    """
     rules, alarm = monitor.rules, monitor.alarm
     ends = [(f.feature, end) for f in rules.forks for end in (f.low, f.high)]
     for number, pair in enumerate(zip(alarm.low, alarm.high, strict=True)):
         ends += [(number, float(end)) for end in pair]
+    conditions = {c for step in monitor.points.steps for c in step.conditions}
+    ends += [(condition.feature, condition.limit) for condition in conditions]
     shares = [
         np.abs(features[:, number] - end) / max(abs(end), 1e-30)
         for number, end in ends
