@@ -1,6 +1,7 @@
 """Traces from replay against full runs, and monitors fitted from end to end."""
 
 import copy
+import itertools
 import json
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +19,7 @@ from stoic.faults.formats import write_word
 from stoic.monitoring import Fitted, MonitorSettings, fit, seen_by
 from stoic.monitors.collecting import Flips, Recipe, Spoilt, Watched, collected, half_of
 from stoic.monitors.corruptions import CORRUPTIONS, UNSEEN, pixels_of
+from stoic.monitors.division import Division, Part
 from stoic.monitors.fitting import lesson_of
 from stoic.monitors.labels import classes_of, examples, labels_of, macro
 from stoic.monitors.monitor import Monitor
@@ -28,6 +30,7 @@ from stoic.monitors.traces import MEMORY, NOTHING, Traces
 from stoic.monitors.watches import as_watches, every_layer, features_of
 from stoic.network.captured import CapturedSubject
 from stoic.network.prepare import prepare
+from stoic.network.subject import Inputs
 from stoic.study import as_inputs
 
 
@@ -193,12 +196,35 @@ def test_faults_hit_every_layer_however_few_are_watched() -> None:
     assert {site for site in traces.origin.site if ":" in site} == layers
 
 
+def test_each_input_serves_once_wherever_it_stands() -> None:
+    """A data set that is sorted by class has all of them in each part."""
+    rows = torch.arange(2000)
+    inputs = Inputs((rows,), {"classes": rows // 200, "same": 3})
+
+    def parts(seed: int) -> list[Part]:
+        own = Division(2000, seed)
+        names = "strengths", "learning", "choosing", "calibration"
+        return [getattr(own, name)(inputs) for name in names]
+
+    served = [part.inputs.args[0].tolist() for part in parts(0)]
+    assert [len(own) for own in served] == [100, 1000, 400, 500]
+    assert sorted(itertools.chain(*served)) == rows.tolist()
+    assert [part.first for part in parts(0)] == [0, 100, 1100, 1500]
+    for part in parts(0):
+        classes, same = part.inputs.kwargs["classes"], part.inputs.kwargs["same"]
+        assert torch.equal(classes, part.inputs.args[0] // 200)
+        assert len(classes.unique()) == 10 and same == 3
+    assert served == [part.inputs.args[0].tolist() for part in parts(0)]
+    assert served != [part.inputs.args[0].tolist() for part in parts(1)]
+
+
 def test_inputs_to_calibrate_with_do_not_set_the_range_of_pixels(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     network, inputs = case()
     bright = inputs[:40].clone()
-    bright[-1] *= 100
+    order = np.random.default_rng(0).permutation(40)
+    bright[order[-1]] *= 100
     told = []
 
     def stop(*args: Any, **how: Any) -> None:
@@ -209,7 +235,7 @@ def test_inputs_to_calibrate_with_do_not_set_the_range_of_pixels(
     with pytest.raises(InterruptedError):
         fit(network, bright, rate=0.2)
 
-    assert torch.equal(told[0].white, inputs[:30].amax((0, 2, 3)))
+    assert torch.equal(told[0].white, inputs[order[:30]].amax((0, 2, 3)))
 
 
 @pytest.mark.parametrize("kind", [*CORRUPTIONS, *UNSEEN], ids=lambda kind: kind.name)

@@ -16,6 +16,7 @@ from stoic.criteria import Criterion, Top1Changed
 from stoic.monitors.alarm import check_enough
 from stoic.monitors.collecting import Recipe, Spoilt, Watched, collected
 from stoic.monitors.corruptions import CORRUPTIONS, UNSEEN, Pixels, is_image, pixels_of
+from stoic.monitors.division import Division, Part
 from stoic.monitors.fitting import fit_monitor, lesson_of
 from stoic.monitors.markers import ChannelQuantiles, ChannelSums, Marker
 from stoic.monitors.monitor import Monitor
@@ -54,7 +55,7 @@ class MonitorSettings:
         alpha: Of the pruning of the tree; by default the most that costs little.
         rate: Of false alarms of the calibrated alarm.
         batch: Inputs per run.
-        seed: Of all randomness.
+        seed: Of all randomness, that by which inputs are divided among it.
         criterion: What counts as a failure.
         tail: What turns the network's output into what is judged, outside of the graph.
     """
@@ -88,22 +89,6 @@ class Fitted:
     lesson: Traces
 
 
-@dataclass(frozen=True)
-class _Parts:
-    """Which inputs serve for what; no input serves twice."""
-
-    strengths: range
-    learning: range
-    choosing: range
-    calibration: range
-
-    @classmethod
-    def of(cls, count: int) -> _Parts:
-        """Divide inputs: a twentieth, a half, a fifth, and the rest."""
-        ends = [0, max(count // 20, 1), 11 * count // 20, 3 * count // 4, count]
-        return cls(*(range(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)))
-
-
 def fit(
     network: nn.Module,
     inputs: Any,
@@ -117,7 +102,7 @@ def fit(
 
     Args:
         network: In evaluation mode; left bit for bit as it was.
-        inputs: Fault-free, in random order, a few thousand; as `stoic.pvf` takes them.
+        inputs: Fault-free, a few thousand, in any order; as `stoic.pvf` takes them.
         settings: How.
         progress: Told how many inputs are done, of how many.
         notice: Told what a user should know.
@@ -130,16 +115,28 @@ def fit(
     chosen = replace(settings or MonitorSettings(), **changes)
     check_name("choose", chosen.choose, WAYS)
     given = as_inputs(inputs)
-    check_enough(chosen.rate, len(_Parts.of(given.count).calibration))
+    check_enough(chosen.rate, Division(given.count, chosen.seed).calibration_count)
     say = notice or (lambda line: None)
     with untouched(network):
         watched = _watched(network, given, chosen)
         say(f"watching {len(watched.watches)} values")
         gathered = _gathered(watched, given, chosen, say, progress)
     say("choosing features, rules and points")
+    about = _about(network, given.count, gathered, chosen)
+    fingerprint = network_fingerprint(network)
+    return _concluded(gathered, watched.watches, chosen, fingerprint, about)
+
+
+def _concluded(
+    gathered: _Gathered,
+    watches: tuple[Watch, ...],
+    chosen: MonitorSettings,
+    fingerprint: str,
+    about: dict[str, Any],
+) -> Fitted:
+    """Choose features, and learn from traces what is concluded from them."""
     lesson, choice = lesson_of(gathered.learning), None
     # Single numbers of the output are for points: a rule about them tells nobody much.
-    watches = watched.watches
     features = features_of(w for w in watches if not isinstance(w.marker, ChannelSums))
     if chosen.features:
         choosing = lesson.on(features), gathered.choosing
@@ -156,11 +153,11 @@ def fit(
         points,
         gathered.calibration,
         watches,
-        network_fingerprint(network),
+        fingerprint,
         alpha=alpha,
         rate=chosen.rate,
         seed=chosen.seed,
-        about=_about(network, given.count, gathered, chosen, alpha),
+        about=about | {"alpha": alpha},
     )
     return Fitted(monitor, choice, gathered.learning)
 
@@ -184,21 +181,17 @@ def fit_checksums(
     """
     chosen = replace(settings or MonitorSettings(), **changes)
     given = as_inputs(inputs)
-    parts = _Parts.of(given.count)
-
-    def batches(part: range) -> list[Inputs]:
-        starts = range(part.start, part.stop, chosen.batch)
-        return [given.rows(s, min(s + chosen.batch, part.stop)) for s in starts]
-
+    parts = Division(given.count, chosen.seed)
+    learning, others = parts.before_calibration(given), parts.calibration(given)
     with untouched(network):
         return fit_sums(
             _captured(network, given, chosen),
-            batches(range(parts.calibration.start)),
-            batches(parts.calibration),
+            list(learning.batches(chosen.batch)),
+            list(others.batches(chosen.batch)),
             network_fingerprint(network),
             layers=chosen.values,
             rate=chosen.rate,
-            about=_about(network, given.count, None, chosen, None),
+            about=_about(network, given.count, None, chosen),
         )
 
 
@@ -220,32 +213,35 @@ def _gathered(
     say: Callable[[str], None],
     progress: Callable[[int, int], None] | None,
 ) -> _Gathered:
-    parts = _Parts.of(inputs.count)
+    parts = Division(inputs.count, chosen.seed)
     # Inputs to calibrate with tell nothing of what is learnt, not even their range.
-    others = inputs.rows(0, parts.calibration.start)
+    others = parts.before_calibration(inputs).inputs
     pixels = _pixels(others) if chosen.corruptions else None
-    spoilt = _spoilt(watched, inputs, parts.strengths, pixels, chosen)
+    spoilt = _spoilt(watched, parts.strengths(inputs).inputs, pixels, chosen)
     for each in spoilt:
         say(f"{each.corruption.name} {each.strength:.3g}: {each.share:.0%} fail")
     known = Recipe(tuple(s for s in spoilt if s.corruption not in UNSEEN))
-    ticker = _Ticker(progress, inputs.count - len(parts.strengths))
+    ticker = _Ticker(progress, inputs.count - parts.strengths_count)
 
-    def traces(part: range, recipe: Recipe) -> Traces:
+    def traces(part: Part, recipe: Recipe) -> Traces:
         return collected(
             watched,
-            inputs.rows(part.start, part.stop),
+            part.inputs,
             recipe,
             batch=chosen.batch,
             seed=chosen.seed,
             half=0,
             pixels=pixels,
-            first=part.start,
+            first=part.first,
             tick=ticker.tick,
         )
 
-    learning, choosing = (traces(p, known) for p in (parts.learning, parts.choosing))
     return _Gathered(
-        learning, choosing, traces(parts.calibration, Recipe((), ())), spoilt, pixels
+        traces(parts.learning(inputs), known),
+        traces(parts.choosing(inputs), known),
+        traces(parts.calibration(inputs), Recipe((), ())),
+        spoilt,
+        pixels,
     )
 
 
@@ -341,15 +337,13 @@ def _pixels(inputs: Inputs) -> Pixels | None:
 def _spoilt(
     watched: Watched,
     inputs: Inputs,
-    part: range,
     pixels: Pixels | None,
     chosen: MonitorSettings,
 ) -> tuple[Spoilt, ...]:
     if pixels is None:
         return ()
-    some = inputs.rows(part.start, part.stop)
     kinds = (*CORRUPTIONS, *UNSEEN)
-    return strengths(watched, some, kinds, pixels, seed=chosen.seed)
+    return strengths(watched, inputs, kinds, pixels, seed=chosen.seed)
 
 
 def _about(
@@ -357,7 +351,6 @@ def _about(
     inputs: int,
     gathered: _Gathered | None,
     chosen: MonitorSettings,
-    alpha: float | None,
 ) -> dict[str, Any]:
     import torch
 
@@ -372,7 +365,6 @@ def _about(
             for each in (gathered.spoilt if gathered else ())
         ],
         "pixels": pixels.as_record() if pixels else None,
-        "alpha": alpha,
         "seed": chosen.seed,
         "criterion": chosen.criterion.as_record(),
         "versions": {"stoic": __version__, "torch": torch.__version__},

@@ -80,6 +80,14 @@ class Inputs:
         )
         return Inputs(args, kwargs)
 
+    def picked(self, places: Tensor) -> Inputs:
+        """Return some of the inputs, in the order of their places."""
+        args, kwargs = pytree.tree_map(
+            lambda leaf: leaf[places.to(leaf.device)] if _has_rows(leaf) else leaf,
+            (self.args, dict(self.kwargs)),
+        )
+        return Inputs(args, kwargs)
+
 
 def _key(part: Any) -> str:
     return str(getattr(part, "key", getattr(part, "idx", part)))
