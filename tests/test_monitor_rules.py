@@ -14,6 +14,7 @@ from stoic.monitors.markers import ChannelQuantiles
 from stoic.monitors.monitor import Monitor
 from stoic.monitors.rules import Fork, Leaf, Node, Rules, fitted
 from stoic.monitors.watches import Watch
+from stoic.records.numerals import numeral
 
 CHANCE = np.random.default_rng(0)
 
@@ -164,6 +165,23 @@ def test_a_person_can_read_the_rules() -> None:
         "else:",
         "  memory (75 % of 10 rows)",
     ]
+
+
+def test_what_is_read_is_the_number_that_is_compared() -> None:
+    words = CHANCE.integers(0, 1 << 32, 3000, dtype=np.uint32)
+    numbers = words.view(np.float32)
+    numbers = numbers[np.isfinite(numbers)]
+
+    told = [numeral(number) for number in numbers.tolist()]
+
+    for text, number in zip(told, numbers, strict=True):
+        assert np.float32(text) == number
+        # No shorter number is the same one.
+        mantissa = text.partition("e")[0].strip("-").replace(".", "").strip("0")
+        fewer = f"{number:.{max(len(mantissa) - 2, 0)}e}"
+        assert len(mantissa) <= 1 or np.float32(fewer) != number
+    assert numeral(0.1) == "0.1" and numeral(15.5) == "15.5"
+    assert numeral(1e30) == "1e+30" and numeral(-3.0) == "-3"
 
 
 def test_rules_can_be_recorded() -> None:

@@ -113,6 +113,7 @@ def _fit(case: Case, how: dict[str, Any], out: Path) -> None:
 def show(file: File, as_json: AsJson = False) -> None:
     """Show what a monitor watches and concludes."""
     from stoic.monitors.monitor import Monitor
+    from stoic.records.numerals import numeral
 
     with one_line():
         found = Monitor.load(file)
@@ -125,7 +126,7 @@ def show(file: File, as_json: AsJson = False) -> None:
     print("\n".join(found.rules.lines()))
     ends = zip(found.rules.features, alarm.low, alarm.high, strict=True)
     rows = [
-        {"unlike fault-free inputs": name, "below": f"{a:.4g}", "above": f"{b:.4g}"}
+        {"unlike fault-free inputs": name, "below": numeral(a), "above": numeral(b)}
         for name, a, b in ends
     ]
     print(f"\n{aligned(rows)}")
@@ -136,7 +137,8 @@ def show(file: File, as_json: AsJson = False) -> None:
     print(f"\nscore: {found.points.base} points, and {len(steps)} steps, such as")
     print("\n".join(f"  {line}" for line in steps[:10]))
     for rate in found.points.limits:
-        print(f"a score above {found.points.limit(rate):.4f}: {rate:.2%} false alarms")
+        above = numeral(found.points.limit(rate))
+        print(f"a score above {above}: {rate:.2%} false alarms")
 
 
 @monitor.command()

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stoic.monitors.bounds import Floats
+from stoic.records.numerals import numeral
 
 __all__ = ["PER_UNIT", "Condition", "Points", "Step"]
 
@@ -149,19 +150,18 @@ class Points:
     def lines(self) -> Iterator[str]:
         """Yield the steps as lines that a person can read, the heaviest first."""
         for step in sorted(self.steps, key=lambda step: -abs(step.points)):
-            yield self._told(step, ".4g")
+            yield self._told(step)
 
-    def _told(self, step: Step, form: str) -> str:
+    def _told(self, step: Step) -> str:
         conditions = (
-            f"{self.features[c.feature]} {'>' if c.above else '<='} {c.limit:{form}}"
+            f"{self.features[c.feature]} {'>' if c.above else '<='} {numeral(c.limit)}"
             for c in step.conditions
         )
         return f"{step.points:+d} if {' and '.join(conditions)}"
 
     def as_record(self) -> dict[str, Any]:
         """Return plain data that a person can read, and `Points.of_record`."""
-        # Nine digits tell every number of float32 from its neighbours.
-        steps = [self._told(step, ".9g") for step in self.steps]
+        steps = list(map(self._told, self.steps))
         limits = {f"{rate:g}": limit for rate, limit in self.limits.items()}
         return {"base": self.base, "limits": limits, "steps": steps}
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stoic.monitors.bounds import Bounds, Floats
+from stoic.records.numerals import numeral
 
 __all__ = ["REGULAR", "Fork", "Leaf", "Node", "Rules", "fitted", "span_text"]
 
@@ -275,8 +276,9 @@ def _spans(root: Node) -> Iterator[tuple[int, int, int, int]]:
 def span_text(low: float, high: float) -> str:
     """Return a span as a rule tells it, such as ``4.58 to 15.5``."""
     if math.isinf(low):
-        return f"at most {high:.4g}"
-    return f"at least {low:.4g}" if math.isinf(high) else f"{low:.4g} to {high:.4g}"
+        return f"at most {numeral(high)}"
+    least = numeral(low)
+    return f"at least {least}" if math.isinf(high) else f"{least} to {numeral(high)}"
 
 
 def _written(end: float) -> float | None:

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 from stoic.estimates import Estimate
 from stoic.records.files import write_whole, writing
+from stoic.records.numerals import numeral
 from stoic.report.plots import Line, Plot, Scale, Tick
 from stoic.report.templating import rendered
 from stoic.report.text import aligned, limits, percent, span
@@ -178,7 +179,7 @@ def _card(scorecard: Record, monitor: Record, rules: Sequence[str]) -> Card:
         steps=tuple(_heaviest(monitor.get("points", {}).get("steps", []))),
         worth={k: _points(v) for k, v in scorecard.get("worth", {}).items()},
         rules=tuple(rules),
-        spans=tuple((name, f"{a:.4g}", f"{b:.4g}") for name, (a, b) in ends),
+        spans=tuple((name, numeral(a), numeral(b)) for name, (a, b) in ends),
         rate=alarm["rate"],
         calibrated=alarm["rows"],
         about=tuple(_told(monitor["about"])),
