@@ -127,7 +127,9 @@ def _traces(
     some = options.learn // 10
     case = stoic.load(options.case, some + options.learn + options.tried)
     assert isinstance(case.inputs, Tensor)
-    inputs, pixels = Inputs((case.inputs,), {}), pixels_of(case.inputs)
+    inputs = Inputs((case.inputs,), {})
+    # Inputs to be tried tell nothing of what is learnt, not even their range.
+    pixels = pixels_of(case.inputs[: some + options.learn])
     subject = prepare(case.network, inputs.rows(0, 50))
     assert isinstance(subject, CapturedSubject)
     first = inputs.rows(0, some)

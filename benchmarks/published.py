@@ -184,9 +184,10 @@ def _of_case(name: str, options: argparse.Namespace) -> _Found:
     kept, judged = examples(learning), examples(trying)
     lesson = Lesson(kept, classes, labels_of(kept, classes), bounds)
     printing.say(f"{name}: {len(traces):,} rows, {len(kept):,} to learn from")
-    alpha = _alpha(lesson, options.seed)
+    part, choosing = _held_out(lesson, options.seed)
+    alpha = _alpha(part, choosing, options.seed)
     finite, every = {}, {}
-    for way, features in _sets(lesson, judged, alpha).items():
+    for way, features in _sets(part, choosing, alpha).items():
         rules = lesson.on(features).rules(alpha=alpha, seed=options.seed)
         finite[way], every[way] = figures(rules, judged), figures(rules, trying)
         printing.say(f"{name}: {way}: {finite[way].levels}")
@@ -199,18 +200,19 @@ def _of_case(name: str, options: argparse.Namespace) -> _Found:
     )
 
 
-def _sets(lesson: Lesson, trying: Traces, alpha: float) -> dict[str, Sequence[str]]:
+def _sets(lesson: Lesson, choosing: Traces, alpha: float) -> dict[str, Sequence[str]]:
     """Return sets of features: all, and the first by importance that nearly do.
 
+    Chosen by rows to learn from; those that are reported have no say in it.
     Of convolutions alone, which are what faults hit, as published, and of every layer;
     of these also a rival set: one feature after the other, always the best one.
     """
     every = lesson.traces.features
     hit = set(lesson.traces.origin.site.tolist())
     narrow = lesson.on([name for name in every if _layer(name) in hit])
-    few = by_importance(narrow, trying, alpha=alpha)
-    some = by_importance(lesson, trying, alpha=alpha)
-    rival = by_steps(lesson, trying, alpha=alpha, among=_AMONG)
+    few = by_importance(narrow, choosing, alpha=alpha)
+    some = by_importance(lesson, choosing, alpha=alpha)
+    rival = by_steps(lesson, choosing, alpha=alpha, among=_AMONG)
     return {
         "convolutions": narrow.traces.features,
         "convolutions, by importance": few.best.features,
@@ -233,17 +235,22 @@ def _kept(name: str, options: argparse.Namespace) -> Traces:
     return Traces.load(path)
 
 
-def _alpha(lesson: Lesson, seed: int) -> float:
-    """Choose a pruning of those published, by a fifth of the rows to learn from."""
+def _held_out(lesson: Lesson, seed: int) -> tuple[Lesson, Traces]:
+    """Return four fifths of the rows to learn from, and the others to choose by."""
     order = np.random.default_rng(seed).permutation(len(lesson.labels))
     cut = len(order) // 5
     held, own = order[:cut], order[cut:]
     part = replace(lesson, traces=lesson.traces.rows(own), labels=lesson.labels[own])
-    judged = lesson.traces.rows(held)
+    return part, lesson.traces.rows(held)
+
+
+def _alpha(lesson: Lesson, choosing: Traces, seed: int) -> float:
+    """Choose a pruning of those published."""
+    wanted = labels_of(choosing, lesson.classes)
 
     def worth(alpha: float) -> float:
-        got = said(part.rules(alpha=alpha, seed=seed), judged)
-        return sum(macro(lesson.labels[held], got, len(lesson.classes)))
+        got = said(lesson.rules(alpha=alpha, seed=seed), choosing)
+        return sum(macro(wanted, got, len(lesson.classes)))
 
     return max(_ALPHAS, key=worth)
 
