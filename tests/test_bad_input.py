@@ -312,7 +312,7 @@ OPTIONS = {
     "--time-limit -1": ["time limit", "-1"],
     "--table sites": ["table must be one of network,", "got 'sites'", "near it: site"],
     "--table bit,roll": ["got 'roll'", "near it: role"],
-    "--table class": ["table class", "labels, got none"],
+    "--table class": ["table class", "labels, got none; give"],
     "--table bit --fault-model flips:2": ["table bit", "multi-flip"],
     "--table site --per-trial 2": ["table site", "one fault per trial"],
     "--table changed": ["table changed", "flip"],

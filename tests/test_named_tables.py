@@ -106,7 +106,7 @@ def test_machines_get_a_few_tables_unless_they_choose(made: Made) -> None:
         ("", {"name": "flip"}, True, "one of network, .* changed, got ''$"),
         ("bit", {"name": "burst", "k": 2}, True, "table bit must have faults of one b"),
         ("role", {"name": "set"}, True, "got fault model set; ask for site"),
-        ("class", {"name": "flip"}, False, "class must have inputs with labels, got n"),
+        ("class", {"name": "flip"}, False, "per input as labels, got none; give lab"),
         ("changed", {"name": "flip"}, True, "got fault model flip, which always"),
         *(
             (name, {"name": "flip", "several": {"count": 2}}, True, "one fault per tri")
@@ -122,6 +122,11 @@ def test_a_table_that_cannot_be_is_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
+def test_boxes_are_no_classes_to_make_a_table_of() -> None:
+    with pytest.raises(ValueError, match="got rows such as boxes; ask for input$"):
+        check_table("class", model={"name": "flip"}, labelled=False, rows=True)
+
+
 def test_a_run_says_which_tables_it_has(made: Made, tmp_path: Path) -> None:
     data = a_manifest().data.model_copy(update={"labelled": False})
     manifest = a_manifest().model_copy(update={"data": data})
@@ -130,5 +135,5 @@ def test_a_run_says_which_tables_it_has(made: Made, tmp_path: Path) -> None:
 
     assert [name for name in TABLES if not made[0].has(name)] == ["changed"]
     assert [name for name in TABLES if not unlabelled.has(name)] == ["class", "changed"]
-    with pytest.raises(ValueError, match="class must have inputs with labels"):
+    with pytest.raises(ValueError, match="class must have one right class per input"):
         unlabelled.table("class")

@@ -173,6 +173,7 @@ def table_names(
             name,
             model=model,
             labelled=labelled,
+            rows=case.labels is not None and not labelled,
             about=about,
             on_units=settings.on_units,
         )

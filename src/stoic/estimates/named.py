@@ -41,6 +41,7 @@ def check_table(
     *,
     model: Mapping[str, Any],
     labelled: bool,
+    rows: bool = False,
     about: About = "inputs",
     on_units: bool = False,
 ) -> None:
@@ -49,7 +50,8 @@ def check_table(
     Args:
         name: Of the table.
         model: Fault model as manifests record it.
-        labelled: Whether the inputs have labels.
+        labelled: Whether the inputs have labels that are classes.
+        rows: Whether they have others, such as boxes.
         about: What the estimates are about.
         on_units: Whether trials are of a fault on one input or a few.
 
@@ -83,7 +85,10 @@ def check_table(
             "ask for site or bit, or give only a number of faults"
         )
     if name == "class" and not labelled:
-        raise ValueError("table class must have inputs with labels, got none")
+        got = "rows such as boxes; ask for input" if rows else "none; give labels"
+        raise ValueError(
+            f"table class must have one right class per input as labels, got {got}"
+        )
     if name == "changed" and model.get("name") not in MAY_KEEP:
         raise ValueError(
             "table changed must be about faults that may keep their word, got fault "
@@ -136,6 +141,7 @@ def _check(run: Run, name: str, about: About) -> None:
         name,
         model=space.fault_model,
         labelled=data.labelled,
+        rows=data.rows,
         about=about,
         on_units=is_searched(run.manifest),
     )
