@@ -199,8 +199,9 @@ class _Points:
 
     def score(self, traces: Traces) -> Floats:
         own = traces.columns(self.features)
-        total = self.points.over(self.features).total(own.values)
-        return np.where(own.finite, total, np.inf).astype(np.float32)
+        points = self.points.over(self.features)
+        total, lost = points.total(own.values), points.lost(own.values)
+        return np.where(lost, np.inf, total).astype(np.float32)
 
 
 def _detectors(

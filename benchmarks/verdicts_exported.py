@@ -169,11 +169,14 @@ def _away(monitor: Monitor, features: Any) -> Any:
 
     Limits of points are such ends, too.
     """
-    rules, alarm = monitor.rules, monitor.alarm
+    rules, alarm, points = monitor.rules, monitor.alarm, monitor.points
+    if points.distance:
+        own = points.distance.told(features[:, points.apart])
+        features = np.concatenate([features, own], 1)
     ends = [(f.feature, end) for f in rules.forks for end in (f.low, f.high)]
     for number, pair in enumerate(zip(alarm.low, alarm.high, strict=True)):
         ends += [(number, float(end)) for end in pair]
-    conditions = {c for step in monitor.points.steps for c in step.conditions}
+    conditions = {c for step in points.steps for c in step.conditions}
     ends += [(condition.feature, condition.limit) for condition in conditions]
     shares = [
         np.abs(features[:, number] - end) / max(abs(end), 1e-30)

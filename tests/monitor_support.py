@@ -12,6 +12,7 @@ from networks import Builder, subject_of
 from stoic.campaign.fingerprint import network_fingerprint
 from stoic.monitors.alarm import Alarm
 from stoic.monitors.bounds import Floats
+from stoic.monitors.distance import distance_of
 from stoic.monitors.markers import ChannelQuantiles, Marker
 from stoic.monitors.monitor import Monitor
 from stoic.monitors.points import Condition, Points, Step
@@ -111,18 +112,25 @@ def random_rules(
 def random_points(
     ends: Floats, names: tuple[str, ...], chance: np.random.Generator, count: int = 30
 ) -> Points:
-    """Return steps with limits among some ends, of one condition or two."""
+    """Return steps with limits among some ends, of one condition or two.
+
+    The last half of all features has a distance, which some conditions are about.
+    """
+    half = len(names) // 2
+    distance = distance_of("them", names[half:], ends[:, half:], names[half:][-3:])
+    asked = np.concatenate([ends, distance.told(ends[:, half:]) + 0.25], 1)
 
     def condition() -> Condition:
-        feature = int(chance.integers(len(names)))
-        limit = float(chance.choice(ends[:, feature]))
+        feature = int(chance.integers(asked.shape[1]))
+        limit = float(chance.choice(asked[:, feature]))
         return Condition(feature, limit, bool(chance.integers(2)))
 
     def step() -> Step:
         conditions = tuple(condition() for _ in range(chance.integers(1, 3)))
         return Step(conditions, int(chance.integers(-40, 41)))
 
-    return Points(names, tuple(step() for _ in range(count)), base=-7)
+    steps = tuple(step() for _ in range(count))
+    return Points(names, steps, base=-7, distance=distance)
 
 
 def many_rows(inputs: Inputs, count: int, seed: int = 5) -> Inputs:

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from stoic.monitors.boosting import boosted, evenly
 from stoic.monitors.bounds import Floats
+from stoic.monitors.distance import Distance, distance_of
 from stoic.monitors.markers import Moments
-from stoic.monitors.points import PER_UNIT, Condition, Points, Step
+from stoic.monitors.points import PER_DOUBLING, PER_UNIT, Condition, Points, Step
 from stoic.monitors.sources import sources
 from stoic.monitors.traces import MEMORY, NOTHING, Origin, Traces
 from stoic.monitors.watches import Watch, features_of
@@ -38,11 +39,17 @@ def by_hand(points: Points, row: Floats) -> int:
     total = points.base
     for step in points.steps:
         holds = [
-            (row[c.feature] > c.limit) if c.above else not row[c.feature] > c.limit
+            (row[c.feature] > c.limit) if c.above else row[c.feature] <= c.limit
             for c in step.conditions
         ]
         total += step.points if all(holds) else 0
     return int(total)
+
+
+def distance() -> Distance:
+    own = traces()
+    clean = own.columns(WATCHES[2].features).values[own.origin.kind == NOTHING]
+    return distance_of("c", WATCHES[2].features, clean, WATCHES[2].features)
 
 
 def some_points() -> Points:
@@ -62,11 +69,13 @@ def test_points_are_sums_by_hand() -> None:
     assert total.tolist() == [by_hand(points, row) for row in values]
     assert total.min() >= points.least
     shares = 1 / (1 + np.exp(-total / PER_UNIT))
+    shares[~np.isfinite(values).all(1)] = 1
     assert np.allclose(points.scores(values), shares, atol=1e-7)
 
 
 def test_points_can_be_recorded_and_stand_among_other_features() -> None:
-    points, values = boosted(traces(), rounds=20), traces(seed=1).values
+    values = traces(seed=1).values
+    points = boosted(traces(), distance(), rounds=20)
     points = points.calibrated(values, (0.01, 0.05))
 
     record = json.loads(json.dumps(points.as_record()))
@@ -74,6 +83,7 @@ def test_points_can_be_recorded_and_stand_among_other_features() -> None:
     again = Points.of_record(record, points.features)
     assert (again.steps, again.base) == (points.steps, points.base)
     assert again.limits == points.limits
+    assert np.array_equal(again.total(values), points.total(values))
     turned = tuple(reversed(points.features))
     assert np.array_equal(
         points.over(turned).total(values[:, ::-1]), points.total(values)
@@ -141,6 +151,38 @@ def test_pairs_of_conditions_tell_what_single_ones_cannot() -> None:
     assert pairs > singles + 0.05 and pairs > 0.7
 
 
+def test_scores_rise_with_every_point_and_stay_below_one() -> None:
+    condition = Condition(0, 0.0)
+    points = Points(("a",), (Step((condition,), 4000), Step((condition,), -4000)))
+
+    assert (np.diff(points.shares) > 0).all()
+    assert 0 < points.shares[0] and points.shares[-1] < 1
+    odds = np.arange(-4000, 4001) / PER_UNIT
+    assert np.allclose(points.shares, 1 / (1 + np.exp(-odds)), atol=3e-4)
+
+
+def test_the_score_grows_with_the_distance_beyond_all_that_was_learnt() -> None:
+    own = traces(300)
+    plain, points = boosted(own, rounds=20), boosted(own, distance(), rounds=20)
+    far = np.repeat(own.values[:1], 100, 0)
+    far[:, 4] = 100 * np.float32(2) ** np.arange(100)
+
+    assert len(set(plain.scores(far).tolist())) == 1
+    assert np.diff(points.total(far)).tolist() == [PER_DOUBLING] * 99
+    assert (np.diff(points.scores(far)) > 0).all()
+
+
+def test_what_is_not_finite_is_lost_only_where_the_distance_is_taken() -> None:
+    points = boosted(traces(300), distance(), rounds=5)
+    values = np.zeros((6, 6), np.float32)
+    values[0, 0], values[1, 0], values[2, 0] = np.inf, -np.inf, np.nan
+    values[3, 4], values[4, 5] = -np.inf, np.nan
+
+    assert points.lost(values).tolist() == [False, False, True, True, True, False]
+    assert (points.scores(values) == 1).tolist() == points.lost(values).tolist()
+    assert boosted(traces(300), rounds=5).lost(values).tolist() == [True] * 5 + [False]
+
+
 def test_kinds_failed_or_not_weigh_the_same() -> None:
     origin = traces().origin
     weights = evenly(origin)
@@ -149,8 +191,10 @@ def test_kinds_failed_or_not_weigh_the_same() -> None:
         (kind, failed): weights[(origin.kind == kind) & (origin.failed == failed)].sum()
         for kind, failed in zip(origin.kind.tolist(), origin.failed, strict=True)
     }
-    assert len(sums) == 7
-    assert np.allclose(list(sums.values()), len(weights) / 7)
+    clean = sums.pop((NOTHING, False))
+    assert len(sums) == 6
+    assert np.allclose(list(sums.values()), clean / 6)
+    assert np.isclose(clean, len(weights) / 2)
 
 
 def test_values_that_tell_nothing_are_not_watched() -> None:

@@ -136,6 +136,8 @@ def show(file: File, as_json: AsJson = False) -> None:
     steps = list(found.points.lines())
     print(f"\nscore: {found.points.base} points, and {len(steps)} steps, such as")
     print("\n".join(f"  {line}" for line in steps[:10]))
+    if found.points.beyond:
+        print(f"  {found.points.beyond}")
     for rate in found.points.limits:
         above = numeral(found.points.limit(rate))
         print(f"a score above {above}: {rate:.2%} false alarms")

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stoic.monitors.bounds import Floats
+from stoic.monitors.distance import Distance
 from stoic.monitors.points import PER_UNIT, Condition, Points, Step
 from stoic.monitors.traces import NOTHING, Origin, Traces
 
@@ -33,26 +34,39 @@ _DRAWN = 3.0
 
 
 def evenly(origin: Origin) -> _Numbers:
-    """Return weights with which each kind, failed or not, counts as much as another."""
+    """Return weights with which each kind, failed or not, counts as much as another.
+
+    Fault-free rows count as much as all others: limits are found by their highest sums.
+    """
     kind = np.unique(origin.kind, return_inverse=True)[1].reshape(-1)
     _, group = np.unique(2 * kind + origin.failed, return_inverse=True)
-    weights = 1 / np.bincount(group)[group]
+    weights, clean = 1 / np.bincount(group)[group], origin.kind == NOTHING
+    weights[clean] *= max(group.max(), 1)
     return np.asarray(weights / weights.mean())
 
 
 def boosted(
-    traces: Traces, *, rounds: int = 200, rate: float = 0.15, pairs: bool = True
+    traces: Traces,
+    distance: Distance | None = None,
+    *,
+    rounds: int = 200,
+    rate: float = 0.15,
+    pairs: bool = True,
 ) -> Points:
     """Learn points that tell failed rows from others.
 
     Args:
         traces: Features are numbers, some rows have failed, and some are fault-free.
+        distance: Of some of the features, about which steps may be, too.
         rounds: Of one split, or three.
         rate: Which part of a step is taken.
         pairs: Whether each part is split again, so that steps have two conditions.
     """
-    clean = traces.values[traces.origin.kind == NOTHING]
-    grid = _Grid.of(traces.values, clean)
+    values = traces.values
+    if distance:
+        own = traces.columns(distance.features).values
+        values = np.concatenate([values, distance.told(own)], 1)
+    grid = _Grid.of(values, values[traces.origin.kind == NOTHING])
     failed, weights = traces.origin.failed.astype(float), evenly(traces.origin)
     share = np.average(failed, weights=weights)
     base = float(np.log(share / (1 - share)))
@@ -67,7 +81,8 @@ def boosted(
     base += found.pop((), 0.0)
     steps = ((own, round(PER_UNIT * worth)) for own, worth in found.items())
     kept = tuple(Step(own, points) for own, points in steps if points)
-    return Points(traces.features, kept, round(PER_UNIT * base))
+    whole = round(PER_UNIT * base)
+    return Points(traces.features, kept, whole, distance=distance)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from stoic.records.files import write_whole
 
 __all__ = ["FORMAT", "NONFINITE", "Monitor", "Verdicts"]
 
-FORMAT = 2
+FORMAT = 3
 _PARTS = ("network", "about", "watches", "rules", "alarm", "points")
 # The class of an inference with a feature that is no number, before any rule is asked.
 NONFINITE = "non-finite"
@@ -33,7 +33,8 @@ class Verdicts:
 
     Args:
         label: Index of the class in `Monitor.classes`.
-        score: How sure it is that something is wrong, from 0 to 1, by the points.
+        score: How sure it is that something is wrong, from 0 to 1, by the points; also
+            of rows that are not finite, as some infinite numbers change nothing.
         rule: Number of the leaf that decided; -1 where features are not finite.
         unlike: Whether the calibrated alarm was raised.
     """
@@ -87,8 +88,8 @@ class Monitor:
         finite = np.isfinite(features).all(1)
         leaf = self.rules.leaf_of(features)
         label = np.where(finite, self.rules.labels[leaf], len(self.rules.classes))
-        score = np.where(finite, self.points.scores(features), np.float32(1))
         rule = np.where(finite, leaf, -1)
+        score = self.points.scores(features)
         return Verdicts(label, score, rule, self.alarm.raised(features))
 
     def save(self, path: Path) -> None:

@@ -1,8 +1,8 @@
 """Points: how likely it is that an output is wrong, as a sum of whole numbers.
 
 Each step asks whether one or two features are above limits, and is worth some points.
-Whole numbers sum to the same in any order and on any device, and a person can add them
-up.
+Beyond all that was learnt, each doubling of a distance is worth some more. Whole
+numbers sum to the same in any order and on any device, and a person can add them up.
 """
 
 from __future__ import annotations
@@ -17,12 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stoic.monitors.bounds import Floats
+from stoic.monitors.distance import RUNGS, Distance
 from stoic.records.numerals import numeral
 
-__all__ = ["PER_UNIT", "Condition", "Points", "Step"]
+__all__ = ["PER_DOUBLING", "PER_UNIT", "Condition", "Points", "Step"]
 
 PER_UNIT = 32
 """Points that are worth one unit of the logarithm of odds."""
+PER_DOUBLING = 8
+"""Points for each doubling of a distance beyond the span of fault-free inputs."""
+_ONE = int(np.float32(1).view(np.int32))
 
 
 @dataclass(frozen=True)
@@ -30,10 +34,10 @@ class Condition:
     """One feature on one side of a limit.
 
     Args:
-        feature: Its index.
+        feature: Its index; those that a distance tells come after all others.
         limit: A number of float32.
         above: Whether the feature must be above it; else it must not be. What is no
-            number is above nothing.
+            number is on neither side.
     """
 
     feature: int
@@ -42,8 +46,8 @@ class Condition:
 
     def holds(self, features: Floats) -> NDArray[np.bool_]:
         """Say of which rows it is true."""
-        above = features[:, self.feature] > np.float32(self.limit)
-        return np.asarray(above == self.above)
+        own, limit = features[:, self.feature], np.float32(self.limit)
+        return np.asarray(own > limit if self.above else own <= limit)
 
 
 @dataclass(frozen=True)
@@ -68,16 +72,19 @@ class Points:
         steps: In any order.
         base: Points that every inference has.
         limits: By a rate of false alarms: sums above are an alarm; calibrated.
+        distance: Of some of the features, if steps ask for it.
     """
 
     features: tuple[str, ...]
     steps: tuple[Step, ...]
     base: int = 0
     limits: Mapping[float, int] = field(default_factory=dict)
+    distance: Distance | None = None
 
     def over(self, features: tuple[str, ...]) -> Points:
         """Return the same points, where there are other features beside those used."""
-        place = {self.features.index(name): features.index(name) for name in self.used}
+        other = replace(self, features=features, steps=()).names
+        place = {n: other.index(k) for n, k in enumerate(self.names) if k in other}
 
         def moved(step: Step) -> Step:
             conditions = (replace(c, feature=place[c.feature]) for c in step.conditions)
@@ -88,8 +95,32 @@ class Points:
     @property
     def used(self) -> tuple[str, ...]:
         """Features that points depend on, in order."""
-        asked = {c.feature for step in self.steps for c in step.conditions}
-        return tuple(name for n, name in enumerate(self.features) if n in asked)
+        asked = {self.names[c.feature] for step in self.steps for c in step.conditions}
+        asked |= set(self.distance.features if self.distance else ())
+        return tuple(name for name in self.features if name in asked)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What conditions are about: features, then what the distance tells."""
+        return (*self.features, *(self.distance.names if self.distance else ()))
+
+    @cached_property
+    def apart(self) -> list[int]:
+        """Where the features that the distance is of are among all."""
+        own = self.distance.features if self.distance else ()
+        return [self.features.index(name) for name in own]
+
+    def lost(self, features: Floats) -> NDArray[np.bool_]:
+        """Say which rows need no points: surely something is wrong with them.
+
+        A feature is no number, or one that the distance is of is infinite; without a
+        distance, any is. An infinite number elsewhere may have had no consequence.
+
+        Args:
+            features: Of shape ``(rows, features)``.
+        """
+        ends = features[:, self.apart] if self.distance else features
+        return np.asarray(np.isnan(features).any(1) | np.isinf(ends).any(1))
 
     def total(self, features: Floats) -> NDArray[np.int64]:
         """Return the points of each row.
@@ -98,6 +129,10 @@ class Points:
             features: Of shape ``(rows, features)``.
         """
         total = np.full(len(features), self.base, np.int64)
+        if self.distance:
+            own = features[:, self.apart]
+            features = np.concatenate([features, self.distance.told(own)], 1)
+            total += PER_DOUBLING * self.distance.doublings(own)
         for step in self.steps:
             all_hold = np.all([c.holds(features) for c in step.conditions], axis=0)
             total += step.points * all_hold
@@ -112,15 +147,24 @@ class Points:
     def shares(self) -> Floats:
         """How likely something is wrong, for each sum from the lowest to the highest.
 
-        Where right and wrong are equally frequent, and all kinds of faults are.
+        Where half of all inputs are fault-free, and all kinds of faults, failed or
+        not, equally frequent. No two sums have the same share, and none has 1.
         """
         count = sum(abs(step.points) for step in self.steps)
+        count += PER_DOUBLING * len(RUNGS) if self.distance else 0
         odds = (self.least + np.arange(count + 1)) / PER_UNIT
-        return np.asarray(1 / (1 + np.exp(-np.clip(odds, -80, 80))), np.float32)
+        shares = (1 / (1 + np.exp(-np.clip(odds, -80, 80)))).astype(np.float32)
+        # Words of numbers above 0 have their order. Next to 1 there are too few numbers
+        # for all sums: a share makes way for those above it, by one number for each.
+        words, number = shares.view(np.int32).astype(np.int64), np.arange(count + 1)
+        words = np.minimum(words - number, _ONE - 1 - count)
+        words = np.minimum.accumulate(words[::-1])[::-1] + number
+        return np.asarray(words.astype(np.int32).view(np.float32))
 
     def scores(self, features: Floats) -> Floats:
-        """Return how likely something is wrong with each row, float32."""
-        return np.asarray(self.shares[self.total(features) - self.least])
+        """Return how likely something is wrong with each row, float32; 1 for sure."""
+        found = self.shares[self.total(features) - self.least]
+        return np.where(self.lost(features), np.float32(1), found)
 
     def calibrated(self, features: Floats, rates: Iterable[float]) -> Points:
         """Return points with limits that keep to rates of false alarms.
@@ -152,9 +196,19 @@ class Points:
         for step in sorted(self.steps, key=lambda step: -abs(step.points)):
             yield self._told(step)
 
+    @property
+    def beyond(self) -> str:
+        """What is worth points beyond all that was learnt, as a line; may be empty."""
+        if not self.distance:
+            return ""
+        return (
+            f"{PER_DOUBLING:+d} each time that the span of a feature of "
+            f"{self.distance.value} must be doubled to reach it, by the furthest"
+        )
+
     def _told(self, step: Step) -> str:
         conditions = (
-            f"{self.features[c.feature]} {'>' if c.above else '<='} {numeral(c.limit)}"
+            f"{self.names[c.feature]} {'>' if c.above else '<='} {numeral(c.limit)}"
             for c in step.conditions
         )
         return f"{step.points:+d} if {' and '.join(conditions)}"
@@ -163,12 +217,21 @@ class Points:
         """Return plain data that a person can read, and `Points.of_record`."""
         steps = list(map(self._told, self.steps))
         limits = {f"{rate:g}": limit for rate, limit in self.limits.items()}
-        return {"base": self.base, "limits": limits, "steps": steps}
+        distance = self.distance.as_record() if self.distance else None
+        return {
+            "base": self.base,
+            "limits": limits,
+            "beyond": self.beyond,
+            "distance": distance,
+            "steps": steps,
+        }
 
     @classmethod
     def of_record(cls, record: dict[str, Any], features: tuple[str, ...]) -> Points:
         """Return the points that were recorded."""
-        index = {name: number for number, name in enumerate(features)}
+        distance = Distance.of_record(record["distance"])
+        names = (*features, *(distance.names if distance else ()))
+        index = {name: number for number, name in enumerate(names)}
 
         def condition(line: str) -> Condition:
             name, side, limit = line.rsplit(" ", 2)
@@ -180,4 +243,4 @@ class Points:
 
         limits = {float(rate): limit for rate, limit in record["limits"].items()}
         steps = tuple(map(step, record["steps"]))
-        return cls(features, steps, record["base"], limits)
+        return cls(features, steps, record["base"], limits, distance)

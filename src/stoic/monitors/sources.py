@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stoic.monitors.boosting import boosted
+from stoic.monitors.distance import Distance, distance_of
 from stoic.monitors.labels import examples
+from stoic.monitors.markers import ChannelSums
 from stoic.monitors.measures import Auroc
 from stoic.monitors.points import Points
 from stoic.monitors.traces import MEMORY, NOTHING, Traces
@@ -43,12 +45,22 @@ def points_of(
         features: That rules are about.
         most: Values in all, if rules are not about more; None for all.
     """
-    if most is None:
-        return boosted(examples(learning))
     first = [w.value for w in watches if not set(features).isdisjoint(w.features)]
-    values = sources(learning, choosing, watches, first, most=most)
-    names = features_of(watch for watch in watches if watch.value in values)
-    return boosted(examples(learning).columns(names))
+    kept = tuple(watches)
+    if most is not None:
+        values = sources(learning, choosing, watches, first, most=most)
+        kept = tuple(watch for watch in watches if watch.value in values)
+    own = learning.columns(features_of(kept))
+    return boosted(examples(own), _distance(own, kept))
+
+
+def _distance(traces: Traces, watches: Sequence[Watch]) -> Distance:
+    """Return the distance of the last value: nothing comes after it to mend a fault."""
+    last = [watch for watch in watches if watch.value == watches[-1].value]
+    scores = [watch for watch in last if isinstance(watch.marker, ChannelSums)]
+    own = traces.columns(features_of(last))
+    clean = own.values[own.origin.kind == NOTHING]
+    return distance_of(last[0].value, own.features, clean, features_of(scores))
 
 
 def sources(

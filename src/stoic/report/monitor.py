@@ -176,7 +176,7 @@ def _card(scorecard: Record, monitor: Record, rules: Sequence[str]) -> Card:
             )
             for rate in scorecard.get("limits", {})
         ),
-        steps=tuple(_heaviest(monitor.get("points", {}).get("steps", []))),
+        steps=tuple(_steps(monitor.get("points", {}))),
         worth={k: _points(v) for k, v in scorecard.get("worth", {}).items()},
         rules=tuple(rules),
         spans=tuple((name, numeral(a), numeral(b)) for name, (a, b) in ends),
@@ -200,9 +200,11 @@ def _rate(rate: float | str) -> str:
     return f"{100 * float(rate):.3g}"
 
 
-def _heaviest(steps: Sequence[str]) -> list[str]:
+def _steps(points: Record) -> list[str]:
     """Return the steps with most points, such as ``+21 if q100 of head:out > 9.1``."""
-    return sorted(steps, key=lambda step: -abs(int(step.split()[0])))[:_TOLD]
+    steps, beyond = points.get("steps", []), points.get("beyond")
+    heaviest = sorted(steps, key=lambda step: -abs(int(step.split()[0])))[:_TOLD]
+    return [*heaviest, *([beyond] if beyond else [])]
 
 
 def _recalls(lines: Iterable[Record]) -> Plot:
