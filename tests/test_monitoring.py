@@ -483,9 +483,11 @@ def test_the_command_fits_and_shows(
     told = capsys.readouterr().out
     assert code == 0 and "chosen" in told and "memory" in told
     assert main(["monitor", "show", str(path)]) == 0
-    assert "false alarms: 5.00% at most" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "false alarms: 5.00% at most" in told
+    assert "+8 each time that the span of a feature of head:out" in told
     assert main(["monitor", "show", str(path), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["stoic monitor"] == 2
+    assert json.loads(capsys.readouterr().out)["stoic monitor"] == 3
     assert Monitor.load(path).about["inputs"] == 600
 
 

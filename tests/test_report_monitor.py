@@ -72,7 +72,10 @@ SCORECARD: dict[str, Any] = {
 MONITOR: dict[str, Any] = {
     "about": {"network": NAME, "inputs": 1234, "corruptions": [["blur", 0.5, 0.1]]},
     "watches": [{"value": "conv1:out"}, {"value": "conv1:out"}],
-    "points": {"steps": ["+1 if q0 of x > 5", f"-77 if q10 of {NAME} <= 6"]},
+    "points": {
+        "steps": ["+1 if q0 of x > 5", f"-77 if q10 of {NAME} <= 6"],
+        "beyond": f"+8 each time that {NAME} doubles",
+    },
     "checksums": {"head:out": 3.0},
     "alarm": {"rate": 0.02, "rows": 777, "spans": {f"q90 of {NAME}": [1.5, 2.5]}},
 }
@@ -95,7 +98,8 @@ def test_the_page_shows_every_number_of_the_scorecard(tmp_path: Path) -> None:
         assert number in text, number
     assert "if q90 is 1.5 to 2.5:" in text
     assert "conv1" in text and "head" in text and "conv7" in text
-    assert text.index("-77 if q10") < text.index("+1 if q0")
+    places = [text.index(line) for line in ("-77 if q10", "+1 if q0", "+8 each time")]
+    assert places == sorted(places)
     looked_at = text.partition("It looks at")[2].partition("</p>")[0]
     assert looked_at.count("conv1") == 1
 
