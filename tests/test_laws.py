@@ -23,7 +23,11 @@ LAYERS = {
     ),
     **dict.fromkeys(("hardware", "sensitivity", "monitors", "causes", "harden"), VIEWS),
     **dict.fromkeys(
-        ("report", "cases", "settings", "study", "monitoring", "cli"), SURFACE
+        (
+            *("report", "cases", "settings", "study"),
+            *("monitoring", "widths", "cli"),
+        ),
+        SURFACE,
     ),
     # The front door re-exports what lies below; nothing below goes through it.
     **dict.fromkeys(("__init__", "__main__"), FRONT),

@@ -6,14 +6,24 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from stoic.cases import Case, load
     from stoic.study import Measured, open_measured, pvf
+    from stoic.widths import bits
 
 __version__ = "0.1.0"
-__all__ = ["Case", "Measured", "__version__", "load", "open_measured", "pvf"]
+__all__ = [
+    "Case",
+    "Measured",
+    "__version__",
+    "bits",
+    "load",
+    "open_measured",
+    "pvf",
+]
 
 # Imported when asked for: `import stoic` costs little more than `import torch`.
 _HOMES = {
     "Case": "stoic.cases",
     "Measured": "stoic.study",
+    "bits": "stoic.widths",
     "load": "stoic.cases",
     "open_measured": "stoic.study",
     "pvf": "stoic.study",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from stoic.cli import parse, rehearse
+from stoic.cli.bits import bits
 from stoic.cli.ending import (
     BROKEN,
     DONE,
@@ -90,6 +91,7 @@ app = typer.Typer(
 
 monitor.command()(rehearse.run)
 app.add_typer(monitor)
+app.command()(bits)
 
 
 def _print_version(wanted: bool) -> None:

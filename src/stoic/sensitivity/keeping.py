@@ -1,0 +1,90 @@
+"""Which decisions are kept, on average: leads against the noise of rounding."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from stoic.sensitivity.noise import Noise
+
+__all__ = ["kept_chance", "kept_share", "least_width", "losses"]
+
+
+def kept_share(noise: Noise, variance: Tensor) -> Tensor:
+    """Return the share of all decisions that are kept, as the normal law has it.
+
+    Args:
+        noise: Leads and probes.
+        variance: Of leads, in its last two dimensions by probe and rival.
+
+    Returns:
+        A number for each of the first dimensions.
+    """
+    return _chances(noise.leads, _of_all(noise, variance)).mean(-1)
+
+
+def kept_chance(noise: Noise, variance: Tensor, keep: float) -> Tensor:
+    """Return the chance that at least a share of these decisions is kept.
+
+    The number of those that change is taken for one of Poisson's.
+
+    Args:
+        noise: Leads and probes.
+        variance: As for `kept_share`.
+        keep: The share.
+    """
+    inputs = len(noise.leads)
+    changed = inputs * (1 - kept_share(noise, variance))
+    allowed = torch.full_like(changed, math.floor(inputs * (1 - keep) + 1e-9))
+    chance: Tensor = torch.special.gammaincc(allowed + 1, changed.clamp(min=0))
+    return chance
+
+
+def losses(noise: Noise, variance: Tensor, parts: Tensor) -> Tensor:
+    """Return how many decisions each part of a variance costs, to first order.
+
+    Args:
+        noise: Leads and probes.
+        variance: In all, by probe and rival: where the curve is followed.
+        parts: Variances in the same two last dimensions, such as those of layers.
+    """
+    whole = _of_all(noise, variance).requires_grad_()
+    with torch.enable_grad():
+        lost = (1 - _chances(noise.leads, whole)).sum()
+        (slope,) = torch.autograd.grad(lost, whole)
+    spread = torch.stack([_of_all(noise, p) for p in parts.flatten(0, -3)])
+    return (spread * slope).sum((-1, -2)).reshape(parts.shape[:-2])
+
+
+def least_width(
+    widths: Sequence[int], shares: Sequence[float], keep: float
+) -> int | None:
+    """Return the least width from which on all keep such a share; None if none does."""
+    least = None
+    for width, share in sorted(zip(widths, shares, strict=True), reverse=True):
+        if share < keep:
+            break
+        least = width
+    return least
+
+
+def _of_all(noise: Noise, variance: Tensor) -> Tensor:
+    """Return variances for every input: its own, or the mean of probes drawn by lot."""
+    inputs = len(noise.leads)
+    if len(noise.probes) == inputs:
+        return variance[..., noise.probes.argsort(), :]
+    drawn = variance[..., len(noise.probes) // 2 :, :].mean(-2, keepdim=True)
+    spread = drawn.expand(*variance.shape[:-2], inputs, variance.shape[-1]).clone()
+    spread[..., noise.probes, :] = variance
+    return spread
+
+
+def _chances(leads: Tensor, variance: Tensor) -> Tensor:
+    """Return the chance of each decision to lead all of its rivals still."""
+    # Without noise a lead stays; without a lead a coin decides.
+    sizes = (variance + 1e-300).sqrt()
+    ahead = 0.5 * torch.erfc(-(leads / sizes) / math.sqrt(2))
+    return ahead.prod(-1)
