@@ -1,0 +1,228 @@
+"""Convolutions at their true size: as maps, and their 2-norm from above.
+
+On an endless lattice a convolution is a matrix for each frequency, and its norm the
+largest of these. With zero padding and stride it is a part of such a map:
+
+- A stride splits the input into phases, one set of channels for each: without stride.
+- Where nothing wraps around into what is kept, the map is a part of one on a torus,
+  with the frequencies of a torus alone. Its edges may be glued with either sign: of
+  all these tori, the one of the least norm counts.
+- A maximum over some frequencies bounds that over all: kernels are short, so symbols
+  are trigonometric polynomials of low degree, which cannot rise far between close
+  points (Ehlich and Zeller 1964).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import product
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stoic.sensitivity.bracket import outward, rounding
+from stoic.sensitivity.digest import digest
+from stoic.sensitivity.spectrum import largest_singular
+
+__all__ = ["Stencil"]
+
+_ATEN = torch.ops.aten
+_CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+# Points per degree: the norm is over-estimated by less than 1 % in two dimensions, by
+# less than 4 % where channels are so many that this would take long.
+_DENSITY, _WIDE = 32, 128
+_CHUNK = 1 << 22
+
+
+@dataclass(frozen=True)
+class Stencil:
+    """A convolution with zero padding.
+
+    Args:
+        weight: Float64, of shape [outputs, inputs per group, *kernel].
+        groups: Into which channels fall.
+        size: Of the map that is read, along each dimension.
+        out: Of the map that is made.
+        stride: Along each dimension.
+        padding: In front of the map, along each dimension.
+        dilation: Along each dimension.
+    """
+
+    weight: Tensor
+    groups: int
+    size: tuple[int, ...]
+    out: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+
+    @property
+    def domain(self) -> tuple[int, ...]:
+        """Shape of a row that is read."""
+        return (self.weight.shape[1] * self.groups, *self.size)
+
+    @property
+    def range(self) -> tuple[int, ...]:
+        """Shape of a row that is made."""
+        return (len(self.weight), *self.out)
+
+    @property
+    def terms(self) -> int:
+        """Products in the longest sum of either direction."""
+        taps = math.prod(self.weight.shape[2:])
+        return taps * max(self.weight.shape[1], len(self.weight) // self.groups)
+
+    @property
+    def absolute(self) -> Stencil:
+        """The same with absolute numbers."""
+        return replace(self, weight=self.weight.abs())
+
+    def scaled(self, channels: Tensor) -> Stencil:
+        """Return the same with a factor for each output channel."""
+        factors = channels.reshape(-1, *[1] * (self.weight.dim() - 1))
+        return replace(self, weight=self.weight * factors)
+
+    @cached_property
+    def key(self) -> Hashable:
+        """The same for equal stencils."""
+        options = (self.stride, self.padding, self.dilation)
+        return (digest(self.weight), self.groups, self.size, self.out, *options)
+
+    def apply(self, rows: Tensor) -> Tensor:
+        """Return the convolution of float64 rows."""
+        padded = F.pad(rows, self._margins)
+        convolve = _CONVOLUTIONS[len(self.size)]
+        options = (self.stride, 0, self.dilation, self.groups)
+        return convolve(padded, self.weight, None, *options)
+
+    def adjoint(self, rows: Tensor) -> Tensor:
+        """Return the transposed convolution."""
+        padded = F.pad(rows.new_zeros(len(rows), *self.domain), self._margins)
+        zeros = [0] * len(self.size)
+        options = (self.stride, zeros, self.dilation, False, zeros, self.groups)
+        found, *_ = _ATEN.convolution_backward(
+            *(rows, padded, self.weight, None), *options, [True, False, False]
+        )
+        return F.pad(found, [-margin for margin in self._margins])
+
+    @property
+    def _margins(self) -> list[int]:
+        """Zeros around the map as ``pad`` wants them; negative where it is cut."""
+        sides: list[int] = []
+        for i in reversed(range(len(self.size))):
+            reach = (self.out[i] - 1) * self.stride[i]
+            reach += self.dilation[i] * (self.weight.shape[2 + i] - 1) + 1
+            sides += [self.padding[i], reach - self.padding[i] - self.size[i]]
+        return sides
+
+    def upper(self) -> float:
+        """Return a number that the 2-norm does not exceed."""
+        taps, torus = self._phases
+        close, _ = self._close._phases
+        grid = _dense_grid(close)
+        if math.prod(torus) * 2 ** len(torus) <= 2 * math.prod(grid):
+            return _over_torus(taps, torus)
+        return _over_all(close, grid)
+
+    @cached_property
+    def _phases(self) -> tuple[Tensor, tuple[int, ...]]:
+        """Taps without a stride, [groups, outputs, inputs times phases, *offsets].
+
+        Beside them the points of a torus on which nothing wraps around into what is
+        kept: for any output and tap, the place on it says whether an element is read.
+        """
+        taps, points = self.weight, []
+        for i, out in enumerate(self.out):
+            taps, first = _split(taps, i, self)
+            length = -(-self.size[i] // self.stride[i])
+            last = first + taps.shape[2 + i] - 1
+            points.append(max(length - min(first, 0), out + max(last, 0)))
+        return taps.unflatten(0, (self.groups, -1)), tuple(points)
+
+    @property
+    def _close(self) -> Stencil:
+        """The same taps without holes: so are the symbols, at other frequencies."""
+        dilation = tuple(
+            1 if stride == 1 else old
+            for stride, old in zip(self.stride, self.dilation, strict=True)
+        )
+        return replace(self, dilation=dilation)
+
+
+def _over_torus(taps: Tensor, points: tuple[int, ...]) -> float:
+    """Return the least of the norms on tori whose edges are glued with either sign."""
+    signs = product((0.0, math.pi), repeat=len(points))
+    return min(_over(taps, points, phases) for phases in signs)
+
+
+def _over_all(taps: Tensor, points: tuple[int, ...]) -> float:
+    """Return a bound over all frequencies, from those of a grid."""
+    norm = _over(taps, points, (0.0,) * len(points))
+    for extent, count in zip(taps.shape[3:], points, strict=True):
+        norm = outward(norm / math.cos(math.pi * (extent - 1) / (2 * count)), 1e-14)
+    return norm
+
+
+def _dense_grid(taps: Tensor) -> tuple[int, ...]:
+    wide = max(taps.shape[1:3]) > _WIDE
+    density = _DENSITY // 2 if wide else _DENSITY
+    return tuple(max(density * (extent - 1) // 2, 1) for extent in taps.shape[3:])
+
+
+def _over(taps: Tensor, points: tuple[int, ...], phases: tuple[float, ...]) -> float:
+    """Return the largest norm over the frequencies of a grid.
+
+    Args:
+        taps: [groups, outputs, inputs, *offsets].
+        points: Frequencies along each dimension.
+        phases: What each of them begins with.
+    """
+    rest = taps.to(torch.complex128)
+    for extent, count, phase in zip(
+        taps.shape[4:], points[1:], phases[1:], strict=True
+    ):
+        waves = _waves(extent, count, count, phase)
+        rest = torch.tensordot(rest, waves, dims=([4], [0]))
+    # Real kernels have the same norm at opposite frequencies.
+    half = _waves(taps.shape[3], points[0] // 2 + 1, points[0], phases[0])
+    each = max(1, _CHUNK * taps.shape[3] // rest.numel())
+    found = 0.0
+    for waves in half.split(each, dim=1):
+        symbols = torch.tensordot(rest, waves, dims=([3], [0])).flatten(3)
+        found = largest_singular(symbols.permute(0, 3, 1, 2), found)
+    # The symbols are off by roundings of the sums of their taps.
+    sums = taps.abs().flatten(3).sum(3)
+    off = rounding(taps.shape[3:].numel()) * float(torch.linalg.matrix_norm(sums).max())
+    return outward(found + off)
+
+
+def _waves(extent: int, count: int, points: int, phase: float) -> Tensor:
+    angles = (2 * math.pi * torch.arange(count).double() + phase) / points
+    turns = torch.arange(extent).double()[:, None] * angles
+    return torch.polar(torch.ones_like(turns), turns)
+
+
+def _split(taps: Tensor, i: int, stencil: Stencil) -> tuple[Tensor, int]:
+    """Turn the phases of one dimension into channels.
+
+    Tap ``j`` of output ``o`` reads element ``o * stride + j * dilation - padding``,
+    which is number ``o + offset`` of its phase.
+    """
+    stride, dilation, padding = (
+        option[i] for option in (stencil.stride, stencil.dilation, stencil.padding)
+    )
+    places = [j * dilation - padding for j in range(taps.shape[2 + i])]
+    first = min(place // stride for place in places)
+    extent = max(place // stride for place in places) - first + 1
+    shape = list(taps.shape)
+    shape[2 + i] = extent
+    spread = taps.new_zeros(stride, *shape)
+    for j, place in enumerate(places):
+        spread[place % stride].select(2 + i, place // stride - first).copy_(
+            taps.select(2 + i, j)
+        )
+    return spread.movedim(0, 2).flatten(1, 2), first
