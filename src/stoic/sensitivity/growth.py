@@ -1,0 +1,142 @@
+"""Measured growth: how far outputs move under perturbations that were really tried."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from stoic.sensitivity.attacks.ascent import PGD
+from stoic.sensitivity.attacks.contract import Attack
+from stoic.sensitivity.attacks.decisions import FGSM, DeepFool
+from stoic.sensitivity.attacks.directions import PowerDirection, RandomDirections
+from stoic.sensitivity.ball import Ball, lengths
+from stoic.sensitivity.jacobian import Function, outputs
+
+__all__ = ["ATTACKS", "Growth", "measured_growth", "relative_to"]
+
+ATTACKS: tuple[Attack, ...] = (
+    RandomDirections(1),
+    RandomDirections(16),
+    FGSM(),
+    DeepFool(),
+    PowerDirection(),
+    PGD(),
+)
+"""What is tried unless something else is wanted, from weak to strong."""
+
+_TINY = torch.finfo(torch.float32).tiny
+
+
+@dataclass(frozen=True, eq=False)
+class Growth:
+    """What one attack did at one radius.
+
+    Args:
+        attack: Its name.
+        radius: Relative to each input's 2-norm.
+        norm: Of the ball: 2, or infinity.
+        change: 2-norm of the outputs' change, [inputs].
+        size: 2-norm of the perturbation.
+        scale: 2-norm of each input over that of its outputs; not a number where one
+            of them is zero or denormal, so that nothing relative is defined.
+        turned: Whether another output is the largest now.
+    """
+
+    attack: str
+    radius: float
+    norm: float
+    change: Tensor
+    size: Tensor
+    scale: Tensor
+    turned: Tensor
+
+    @property
+    def growth(self) -> Tensor:
+        """Change per size; not a number where nothing was perturbed."""
+        return torch.where(self.size > 0, self.change / self.size, torch.nan)
+
+    @property
+    def relative(self) -> Tensor:
+        """Growth of relative deviations: comparable to a condition number."""
+        return self.growth * self.scale
+
+    @property
+    def undefined(self) -> tuple[int, ...]:
+        """Inputs without a relative growth."""
+        return tuple(self.relative.isnan().nonzero().flatten().tolist())
+
+
+def measured_growth(
+    f: Function,
+    x: Tensor,
+    radii: Sequence[float],
+    norm: float = 2,
+    attacks: Sequence[Attack] = ATTACKS,
+    seed: int = 0,
+    box: tuple[float, float] | None = None,
+    batch: int = 32,
+) -> list[Growth]:
+    """Perturb inputs by each attack at each radius, and measure.
+
+    Give float64 inputs and a float64 function (`function_of`, or a network's copy after
+    ``double()``): at a radius of 2^-24 an output moves by about a rounding of float32,
+    so that float32 would measure its own rounding.
+
+    Args:
+        f: The function.
+        x: Inputs, [inputs, ...].
+        radii: Relative to each input's 2-norm.
+        norm: 2, or infinity: then the same in every element, with corners that have the
+            2-norm of the radius.
+        attacks: Each with a name of its own.
+        seed: Of all chance.
+        box: The numbers that inputs may hold; by default any, as for proofs.
+        batch: Inputs that are perturbed at once.
+
+    Returns:
+        One entry per radius and attack, in that order.
+
+    Raises:
+        ValueError: An output is not finite, an input is zero, a radius is too small for
+            the format, or two attacks have one name.
+    """
+    names = [attack.name for attack in attacks]
+    if len({*names}) < len(names):
+        raise ValueError(f"attacks must have different names, got {', '.join(names)}")
+    found = []
+    for radius in radii:
+        for attack in attacks:
+            parts = [
+                _measured(f, part, Ball.about(part, radius, norm, box), attack, seed)
+                for part in x.split(batch)
+            ]
+            columns = [torch.cat(column) for column in zip(*parts, strict=True)]
+            found.append(Growth(attack.name, radius, norm, *columns))
+    return found
+
+
+def _measured(
+    f: Function, x: Tensor, ball: Ball, attack: Attack, seed: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return change, size, scale and whether the decision turned."""
+    golden = outputs(f, x)
+    moved = attack(f, x, ball, seed)
+    output = outputs(f, moved)
+    turned = golden.argmax(1) != output.argmax(1)
+    # Of what was really added: the sum of input and perturbation is rounded.
+    size = lengths(moved - x)
+    return lengths(output - golden), size, relative_to(x, golden), turned
+
+
+def relative_to(x: Tensor, y: Tensor) -> Tensor:
+    """Return the input's 2-norm over the output's: makes growth relative.
+
+    Returns:
+        Not a number where either is zero or denormal in float32.
+    """
+    inputs, found = lengths(x), lengths(y)
+    known = (inputs >= _TINY) & (found >= _TINY)
+    return torch.where(known, inputs / found, torch.nan)
