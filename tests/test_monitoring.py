@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.tree import DecisionTreeClassifier
 from torch import Tensor, nn
 
 import stoic
@@ -320,6 +321,34 @@ def test_the_features_that_tell_everything_are_chosen(choose: Any) -> None:
     assert choice.best.within(choice.full)
     assert tuple(tried) == choice.tried
     assert pruning(lesson.on(choice.best.features), others) >= 1e-4
+
+
+def test_fault_free_rows_may_weigh_as_much_as_some_classes() -> None:
+    traces = made()
+    noise = traces.origin.kind == "noise"
+    # Noise that is seen seldom, and harms seldom: rows that no feature tells apart.
+    traces.values[noise, 1] += np.float32(50)
+    failed = traces.origin.failed & ~(noise & (np.arange(900) % 3 == 0))
+    object.__setattr__(traces.origin, "failed", failed)
+    plain, lesson = lesson_of(traces), lesson_of(traces, clean=3.0)
+
+    rules, other = lesson.rules(alpha=1e-3), plain.rules(alpha=1e-3)
+
+    clean = lesson.traces.origin.kind == NOTHING
+    counts = np.bincount(lesson.labels)
+    weights = [
+        1 / counts[label] + (3 / clean.sum() if own else 0)
+        for label, own in zip(lesson.labels, clean, strict=True)
+    ]
+    tree = DecisionTreeClassifier(ccp_alpha=1e-3, random_state=0).fit(
+        lesson.bounds.normalised(lesson.traces.values), lesson.labels, weights
+    )
+    wanted = tree.predict(lesson.bounds.normalised(lesson.traces.values))
+    said, before = (
+        own.labels[own.leaf_of(lesson.traces.values)] for own in (rules, other)
+    )
+    assert (said == wanted).all()
+    assert (said[clean] > 0).mean() < (before[clean] > 0).mean()
 
 
 def test_labels_are_as_the_paper_has_them() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -54,6 +55,8 @@ class MonitorSettings:
         corruptions: Whether inputs are corrupted; only images can be.
         alpha: Of the pruning of the tree; by default the most that costs little.
         rate: Of false alarms of the calibrated alarm.
+        clean: As how many classes more fault-free inputs weigh in the rules: with more,
+            rules raise fewer false alarms, and find fewer faults.
         batch: Inputs per run.
         seed: Of all randomness, that by which inputs are divided among it.
         criterion: What counts as a failure.
@@ -68,6 +71,7 @@ class MonitorSettings:
     corruptions: bool = True
     alpha: float | None = None
     rate: float = 0.01
+    clean: float = 0.0
     batch: int = 50
     seed: int = 0
     criterion: Criterion = Top1Changed()
@@ -114,6 +118,11 @@ def fit(
     """
     chosen = replace(settings or MonitorSettings(), **changes)
     check_name("choose", chosen.choose, WAYS)
+    if not 0 <= chosen.clean < math.inf:
+        raise ValueError(
+            f"clean must be a finite number of 0 or more, got {chosen.clean:g}; "
+            "give 0 to weigh fault-free inputs as other regular ones"
+        )
     given = as_inputs(inputs)
     check_enough(chosen.rate, Division(given.count, chosen.seed).calibration_count)
     say = notice or (lambda line: None)
@@ -135,7 +144,7 @@ def _concluded(
     about: dict[str, Any],
 ) -> Fitted:
     """Choose features, and learn from traces what is concluded from them."""
-    lesson, choice = lesson_of(gathered.learning), None
+    lesson, choice = lesson_of(gathered.learning, clean=chosen.clean), None
     # Single numbers of the output are for points: a rule about them tells nobody much.
     features = features_of(w for w in watches if not isinstance(w.marker, ChannelSums))
     if chosen.features:
@@ -366,6 +375,7 @@ def _about(
         ],
         "pixels": pixels.as_record() if pixels else None,
         "seed": chosen.seed,
+        "clean": chosen.clean,
         "criterion": chosen.criterion.as_record(),
         "versions": {"stoic": __version__, "torch": torch.__version__},
     }

@@ -58,6 +58,14 @@ def fit(
         float | None,
         typer.Option("--alpha", help="Pruning: more makes fewer rules."),
     ] = None,
+    clean: Annotated[
+        float,
+        typer.Option(
+            "--clean",
+            help="More weight of fault-free inputs, in classes: rules raise fewer "
+            "false alarms, and find less.",
+        ),
+    ] = 0.0,
     seed: Seed = 0,
 ) -> None:
     """Fit a monitor to the network of CASE and save it."""
@@ -74,7 +82,7 @@ def fit(
         if marker == "checksums":
             _fit_checksums(loaded, how, out)
         else:
-            how |= {"marker": MARKERS[marker], "features": features}
+            how |= {"marker": MARKERS[marker], "features": features, "clean": clean}
             _fit(loaded, how | {"choose": choose, "alpha": alpha}, out)
     chat(f"monitor: {out}")
 

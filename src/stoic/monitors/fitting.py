@@ -34,12 +34,15 @@ class Lesson:
         classes: What may be wrong; the first is nothing.
         labels: Of each row.
         bounds: From fault-free rows.
+        clean: As how many classes more fault-free rows weigh, besides their part of
+            the regular ones.
     """
 
     traces: Traces
     classes: tuple[str, ...]
     labels: NDArray[np.int64]
     bounds: Bounds
+    clean: float = 0.0
 
     def on(self, features: Sequence[str]) -> Lesson:
         """Return the same with some of the features only."""
@@ -60,15 +63,28 @@ class Lesson:
             alpha=alpha,
             depth=depth,
             seed=seed,
+            weights=self._weights,
         )
 
+    @property
+    def _weights(self) -> NDArray[np.float64] | None:
+        """How often each row counts, before classes are made equally heavy."""
+        clean = self.traces.origin.kind == NOTHING
+        if not self.clean or not clean.any():
+            return None
+        more = self.clean * (self.labels == 0).sum() / clean.sum()
+        return np.asarray(1 + more * clean)
 
-def lesson_of(traces: Traces, classes: Sequence[str] | None = None) -> Lesson:
+
+def lesson_of(
+    traces: Traces, classes: Sequence[str] | None = None, *, clean: float = 0.0
+) -> Lesson:
     """Return what can be learnt from traces.
 
     Args:
         traces: Fault-free ones among them.
         classes: What may be wrong; by default what is there.
+        clean: As how many classes more fault-free rows weigh.
 
     Raises:
         ValueError: Too few rows of a class have failed, or none is fault-free.
@@ -85,7 +101,7 @@ def lesson_of(traces: Traces, classes: Sequence[str] | None = None) -> Lesson:
                 f"got {count} of {len(traces)} rows; use more inputs, or more faults "
                 "per input"
             )
-    return Lesson(kept, chosen, labels, bounds)
+    return Lesson(kept, chosen, labels, bounds, clean)
 
 
 def fit_monitor(

@@ -194,10 +194,12 @@ def fitted(
     alpha: float = 1e-5,
     depth: int | None = None,
     seed: int = 0,
+    weights: NDArray[np.float64] | None = None,
 ) -> Rules:
     """Grow a tree by Gini impurity, prune it by cost-complexity, and put it in units.
 
-    Classes weigh as much as each other, whatever their number of rows.
+    Classes weigh as much as each other, whatever their number of rows, unless some rows
+    count more often than others of their class.
 
     Args:
         normalised: Features as `Bounds.normalised` gives them.
@@ -208,6 +210,7 @@ def fitted(
         alpha: Of the pruning: more makes a smaller tree.
         depth: Of the tree at most.
         seed: Of ties between equally good forks.
+        weights: How often each row counts; by default once.
 
     Raises:
         ValueError: There is a class without a row.
@@ -224,7 +227,7 @@ def fitted(
         class_weight=dict(enumerate(weight.tolist())),
         max_depth=depth,
         random_state=seed,
-    ).fit(normalised, labels)
+    ).fit(normalised, labels, sample_weight=weights)
     return Rules(tuple(classes), tuple(features), _grown(tree.tree_, bounds, 0))
 
 
