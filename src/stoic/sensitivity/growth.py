@@ -15,7 +15,7 @@ from stoic.sensitivity.attacks.directions import PowerDirection, RandomDirection
 from stoic.sensitivity.ball import Ball, lengths
 from stoic.sensitivity.jacobian import Function, outputs
 
-__all__ = ["ATTACKS", "Growth", "measured_growth", "relative_to"]
+__all__ = ["ATTACKS", "Growth", "measured_growth"]
 
 ATTACKS: tuple[Attack, ...] = (
     RandomDirections(1),
@@ -40,8 +40,9 @@ class Growth:
         norm: Of the ball: 2, or infinity.
         change: 2-norm of the outputs' change, [inputs].
         size: 2-norm of the perturbation.
-        scale: 2-norm of each input over that of its outputs; not a number where one
-            of them is zero or denormal, so that nothing relative is defined.
+        inputs: 2-norm of each input.
+        outputs: 2-norm of its outputs; not a number where that is zero or denormal, so
+            that nothing relative is defined.
         turned: Whether another output is the largest now.
     """
 
@@ -50,7 +51,8 @@ class Growth:
     norm: float
     change: Tensor
     size: Tensor
-    scale: Tensor
+    inputs: Tensor
+    outputs: Tensor
     turned: Tensor
 
     @property
@@ -60,8 +62,21 @@ class Growth:
 
     @property
     def relative(self) -> Tensor:
-        """Growth of relative deviations: comparable to a condition number."""
-        return self.growth * self.scale
+        """Growth of relative deviations."""
+        return self.growth * self.inputs / self.outputs
+
+    @property
+    def reached(self) -> Tensor:
+        """Change per size that was allowed: what a bound for the ball is held against.
+
+        In a box that is less than the growth of what is not in a corner.
+        """
+        return self.change / (self.radius * self.inputs)
+
+    @property
+    def number(self) -> Tensor:
+        """The same of relative deviations: what a condition number is held against."""
+        return self.change / self.outputs / self.radius
 
     @property
     def undefined(self) -> tuple[int, ...]:
@@ -120,23 +135,14 @@ def measured_growth(
 
 def _measured(
     f: Function, x: Tensor, ball: Ball, attack: Attack, seed: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return change, size, scale and whether the decision turned."""
+) -> tuple[Tensor, ...]:
+    """Return the columns of `Growth`."""
     golden = outputs(f, x)
     moved = attack(f, x, ball, seed)
     output = outputs(f, moved)
     turned = golden.argmax(1) != output.argmax(1)
+    norms = lengths(golden)
+    known = torch.where(norms >= _TINY, norms, torch.nan)
     # Of what was really added: the sum of input and perturbation is rounded.
     size = lengths(moved - x)
-    return lengths(output - golden), size, relative_to(x, golden), turned
-
-
-def relative_to(x: Tensor, y: Tensor) -> Tensor:
-    """Return the input's 2-norm over the output's: makes growth relative.
-
-    Returns:
-        Not a number where either is zero or denormal in float32.
-    """
-    inputs, found = lengths(x), lengths(y)
-    known = (inputs >= _TINY) & (found >= _TINY)
-    return torch.where(known, inputs / found, torch.nan)
+    return lengths(output - golden), size, lengths(x), known, turned

@@ -132,8 +132,8 @@ def tightness(
     Args:
         growth: Of several attacks, on the same images at one radius and norm.
         claims: In the same unit, on the same images.
-        relative: Whether the unit is growth of relative deviations, as of condition
-            numbers, or of absolute ones.
+        relative: Whether the unit is change per radius both relative, as of condition
+            numbers, or change per size of what is allowed.
 
     Raises:
         ValueError: There is no growth, it is of several radii or norms, or a claim is
@@ -145,7 +145,7 @@ def tightness(
             f"growth must be of one radius and norm, got {sorted(places) or 'none'}"
         )
     ((radius, norm),) = places
-    measured = {g.attack: g.relative if relative else g.growth for g in growth}
+    measured = {g.attack: g.number if relative else g.reached for g in growth}
     images = len(next(iter(measured.values())))
     for claim in claims:
         if claim.values.shape != (images,):
