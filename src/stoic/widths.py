@@ -18,7 +18,7 @@ from stoic.sensitivity.eight import by_torchao as _eight
 from stoic.sensitivity.golden import Scored, score_inputs
 from stoic.sensitivity.keeping import kept_chance, kept_share, least_width
 from stoic.sensitivity.noise import Noise, measure_noise
-from stoic.sensitivity.provable import CertifiedShift, proved_shares
+from stoic.sensitivity.provable import Proof, proved_shares
 from stoic.sensitivity.quantised import Family, named_family
 from stoic.sensitivity.sweep import Kept, kept_by, narrow_scores, sweep
 from stoic.study import as_inputs, ready
@@ -56,7 +56,7 @@ class BitSettings:
         batch: Inputs per run.
         seed: Of the choice of probes.
         tail: What turns the network's output into scores, outside of the graph.
-        shift: From the scored network to a certified bound; nothing is proved without.
+        proof: From the scored network to a certified bound; nothing is proved without.
     """
 
     format: str = "int"
@@ -69,7 +69,7 @@ class BitSettings:
     batch: int = 32
     seed: int = 0
     tail: Callable[[Any], Any] | None = None
-    shift: Callable[[Scored], CertifiedShift] | None = None
+    proof: Callable[[Scored], Proof] | None = None
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ class Widths:
         return record | {"settings": asked}
 
 
-_CALLED = ("tail", "shift")
+_CALLED = ("tail", "proof")
 
 
 def bits(
@@ -317,13 +317,13 @@ class _Study:
         """Return shares proved, and why nothing is."""
         if self.asked.parts != "weights":
             return {}, "rounded values are not covered"
-        if self.asked.shift is None:
+        if self.asked.proof is None:
             return {}, "no certified bound was given"
         found = proved_shares(
             self.scored,
             self.family,
             self._wide(),
-            self.asked.shift(self.scored),
+            self.asked.proof(self.scored),
             self.asked.keep,
         )
         enough = max(found.values(), default=0.0) >= self.asked.keep

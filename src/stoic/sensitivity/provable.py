@@ -2,8 +2,7 @@
 
 The weights' errors are known to the word, so a proof holds for the network with these
 very weights, in the arithmetic that the bound speaks of. Rounded *values* are not
-covered: a value that leaves the range seen without rounding is cut off, by how much
-no step bounds.
+covered: one that leaves the range seen without rounding is cut off, and that bends.
 """
 
 from __future__ import annotations
@@ -11,37 +10,36 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
 from stoic.sensitivity.golden import Scored
 from stoic.sensitivity.quantised import Family, NarrowFormat
 
-__all__ = ["CertifiedShift", "proved_shares", "weight_errors"]
+__all__ = ["Proof", "proved_shares", "weight_errors"]
 
 
-class CertifiedShift(Protocol):
-    """How far scores may move at most: whoever can prove it gives such a function."""
+class Proof(Protocol):
+    """Which decisions cannot change: whoever can prove it gives such a function."""
 
-    def __call__(self, errors: Mapping[str, float]) -> Tensor:
-        """Return an upper bound for each input on how far any two scores may part.
+    def __call__(self, errors: Mapping[str, Tensor]) -> Tensor:
+        """Return for each input whether its best class provably stays the best.
 
         Args:
             errors: By name of the stored value, how far each of its words may be from
-                where it was, at most.
+                where it was, at most; float64.
         """
         ...
 
 
-def weight_errors(scored: Scored, format: NarrowFormat) -> dict[str, float]:
-    """Return the largest error of any word, by the name of the stored weight."""
+def weight_errors(scored: Scored, format: NarrowFormat) -> dict[str, Tensor]:
+    """Return the error of every word in a format, by the name of the stored weight."""
     found = {}
     for layer in scored.layers:
         weight = scored.program.stored[layer.weight].detach()
         rounded = format.of_weights(weight)(weight)
-        # In float64 the difference of two narrower numbers loses nothing that matters.
-        error = (rounded.double() - weight.double()).abs().max()
-        found[layer.weight] = float(torch.nextafter(error, error + 1))
+        error = (rounded.double() - weight.double()).abs()
+        # Outwards: a difference of two float32 numbers may need more than 53 bits.
+        found[layer.weight] = error * (1 + 2**-50)
     return found
 
 
@@ -49,7 +47,7 @@ def proved_shares(
     scored: Scored,
     family: Family,
     widths: Sequence[int],
-    shift: CertifiedShift,
+    proof: Proof,
     keep: float = 1.0,
 ) -> dict[int, float]:
     """Return the share of the decisions that is proved to be kept, by width.
@@ -61,19 +59,15 @@ def proved_shares(
         scored: Network and inputs.
         family: Of the formats.
         widths: To try, in rising order.
-        shift: The bound.
+        proof: The bound.
         keep: Share that is enough.
     """
-    best = scored.scores.double().topk(2, dim=1).values
-    leads = best[:, 0] - best[:, 1]
     found: dict[int, float] = {}
-
     low, high = 0, len(widths) - 1
     while low <= high:
         middle = (low + high) // 2
-        moved = shift(weight_errors(scored, family(widths[middle])))
-        # Not less than the lead may be as much as it, or NaN.
-        found[widths[middle]] = float((moved.double() < leads).double().mean())
+        kept = proof(weight_errors(scored, family(widths[middle])))
+        found[widths[middle]] = float(kept.double().mean())
         if found[widths[middle]] >= keep:
             high = middle - 1
         else:
