@@ -20,7 +20,7 @@ from benchmarks import printing
 from stoic.campaign.scores import scores_of
 from stoic.cases import Case, load
 from stoic.sensitivity.golden import Scored, score_inputs
-from stoic.sensitivity.keeping import kept_chance, kept_share, least_width
+from stoic.sensitivity.keeping import kept_chance, kept_share, least_width, likely_width
 from stoic.sensitivity.noise import Noise, measure_noise
 from stoic.sensitivity.quantised import named_family
 from stoic.sensitivity.sweep import sweep
@@ -103,7 +103,7 @@ def _compared(noise: Noise, parts: str, found: dict[int, Any]) -> dict[str, Any]
     told = {}
     for keep in _KEEPS:
         chances = kept_chance(noise, variance, keep).tolist()
-        predicted = least_width(noise.widths, chances, 0.5)
+        predicted = likely_width(noise.widths, chances)
         told[f"{keep:.0%}"] = (predicted, least_width([*found], shares, keep))
     return told
 

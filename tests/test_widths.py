@@ -20,7 +20,13 @@ from stoic.cli.commands import app
 from stoic.sensitivity.assignment import CANDIDATES, assign, cheapest, named_budget
 from stoic.sensitivity.eight import by_torchao
 from stoic.sensitivity.golden import Scored, score_inputs
-from stoic.sensitivity.keeping import kept_chance, kept_share, least_width, losses
+from stoic.sensitivity.keeping import (
+    kept_chance,
+    kept_share,
+    least_width,
+    likely_width,
+    losses,
+)
 from stoic.sensitivity.noise import Noise, measure_noise, probes_of
 from stoic.sensitivity.provable import proved_shares, weight_errors
 from stoic.sensitivity.quantised import IntegerFormat, named_family
@@ -211,6 +217,11 @@ def test_the_least_width_is_one_from_which_on_all_keep_enough(
     shares: list[float], least: int | None
 ) -> None:
     assert least_width([2, 3, 4], shares, 0.99) == least
+
+
+def test_a_likely_width_is_likely_with_all_that_are_wider() -> None:
+    assert likely_width([2, 3, 4, 5], [0.9, 0.6, 0.9, 0.95]) == 3
+    assert likely_width([2, 3], [1.0, 0.4]) is None
 
 
 @pytest.mark.parametrize("parts", ["weights", "values", "both"])

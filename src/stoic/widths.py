@@ -16,7 +16,7 @@ from stoic.sensitivity.assignment import Assignment, Budget, assign, named_budge
 from stoic.sensitivity.eight import Eight
 from stoic.sensitivity.eight import by_torchao as _eight
 from stoic.sensitivity.golden import Scored, score_inputs
-from stoic.sensitivity.keeping import kept_chance, kept_share, least_width
+from stoic.sensitivity.keeping import kept_chance, kept_share, least_width, likely_width
 from stoic.sensitivity.noise import Noise, measure_noise
 from stoic.sensitivity.provable import Proof, proved_shares
 from stoic.sensitivity.quantised import Family, named_family
@@ -136,7 +136,7 @@ class Widths:
         accuracy: Of the network as it is; None without labels.
         rows: By width.
         layers: In order.
-        predicted: The least width that is more likely than not to keep enough.
+        predicted: The least from which on all keep enough, more likely than not.
         measured: The least from which on all keep enough; None if none was found.
         provable: The least that provably keeps enough; None for no statement.
         silent: Why there is no statement; empty where there is one.
@@ -279,7 +279,7 @@ class _Study:
         variance = self.noise.of(self.asked.parts)
         predicted = kept_share(self.noise, variance.sum(0)).tolist()
         chances = kept_chance(self.noise, variance.sum(0), self.asked.keep).tolist()
-        likely = least_width(self.widths, chances, 0.5)
+        likely = likely_width(self.widths, chances)
         assigned = self._assigned(budget) if budget else None
         measured = dict(self._measured(progress)) if self.asked.check else {}
         proved, silent = self._proved()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from stoic.sensitivity.noise import Noise
 
-__all__ = ["kept_chance", "kept_share", "least_width", "losses"]
+__all__ = ["kept_chance", "kept_share", "least_width", "likely_width", "losses"]
 
 
 def kept_share(noise: Noise, variance: Tensor) -> Tensor:
@@ -66,6 +66,22 @@ def least_width(
     least = None
     for width, share in sorted(zip(widths, shares, strict=True), reverse=True):
         if share < keep:
+            break
+        least = width
+    return least
+
+
+def likely_width(widths: Sequence[int], chances: Sequence[float]) -> int | None:
+    """Return the least width from which on all are likelier than not to keep enough.
+
+    Args:
+        widths: Whose roundings have nothing to do with each other.
+        chances: That each keeps enough.
+    """
+    least, together = None, 1.0
+    for width, chance in sorted(zip(widths, chances, strict=True), reverse=True):
+        together *= chance
+        if together < 0.5:
             break
         least = width
     return least
