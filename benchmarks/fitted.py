@@ -24,14 +24,15 @@ from stoic.monitors.monitor import Monitor
 
 __all__ = ["NETWORKS", "Subject", "fitted_monitor", "monitors_folder", "subject"]
 
-NETWORKS = ("resnet50", "efficientnet-lite0", "signs")
+NETWORKS = ("resnet50", "efficientnet-lite0", "signs", "digits")
 # A convolutional network of ImageNet takes long per input.
-_LARGE = MonitorSettings(choose="pairs", rate=0.1, batch=8)
+_LARGE = MonitorSettings(choose="layers", most=2, rate=0.1, batch=8)
 _SETTINGS = {
     "resnet50": (96, _LARGE),
     # Few faults of a network with bounded activations have consequences.
     "efficientnet-lite0": (320, _LARGE),
     "signs": (1000, MonitorSettings(choose="pairs", rate=0.01)),
+    "digits": (420, MonitorSettings(choose="pairs", rate=0.05)),
 }
 
 
@@ -53,12 +54,23 @@ class Subject:
 def subject(name: str, count: int) -> Subject:
     """Return a network with so many inputs."""
     if name == "resnet50":
-        made = build(name, batch=max(count, 2), image=224)
-        return Subject(name, made.network, made.inputs[:count])
+        return _resnet(count)
     lite0 = name == "efficientnet-lite0"
     case = stoic.load("imagenet") if lite0 else stoic.load(name, count)
     assert isinstance(case.inputs, Tensor)
     return Subject(name, case.network, _more(case.inputs, count))
+
+
+def _resnet(count: int) -> Subject:
+    """Return the network that its monitor is fitted to, however many inputs are asked.
+
+    Its weights hang on pictures, and in the last bit on the number of threads.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    made = build("resnet50", batch=_SETTINGS["resnet50"][0], image=224)
+    torch.set_num_threads(threads)
+    return Subject("resnet50", made.network, made.inputs[:count])
 
 
 def _more(photos: Tensor, count: int) -> Tensor:

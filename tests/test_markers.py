@@ -21,6 +21,7 @@ from stoic.monitors.markers import (
     marker_of,
     quantiles,
 )
+from stoic.monitors.ordered import at_places
 
 MARKERS: list[Marker] = [
     ChannelQuantiles(),
@@ -152,3 +153,19 @@ def test_a_marker_can_be_exported(marker: Marker) -> None:
     exported = torch.export.export(Network(), (batch,), dynamic_shapes=({0: rows},))
 
     assert torch.equal(exported.module()(batch[:2]), marker(batch[:2], 1))
+
+
+def test_numbers_at_places_are_those_of_a_sorted_row() -> None:
+    numbers = torch.randn(5, 40)
+    numbers[1, 3], numbers[2, :9], numbers[3, :] = math.nan, math.inf, -math.inf
+    numbers[4, ::2] = math.nan
+    before, places = numbers.clone(), [0, 39, 7, 7, 20]
+
+    found = at_places(numbers.requires_grad_(), places)
+
+    for row, own in zip(before.tolist(), found, strict=True):
+        rising = sorted(row, key=lambda x: (math.isnan(x), x))
+        wanted = torch.tensor([rising[place] for place in places])
+        torch.testing.assert_close(own, wanted, rtol=0, atol=0, equal_nan=True)
+    torch.testing.assert_close(numbers.detach(), before, rtol=0, atol=0, equal_nan=True)
+    assert not found.requires_grad

@@ -3,6 +3,7 @@
 import copy
 import itertools
 import json
+import math
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ import torch
 from sklearn.tree import DecisionTreeClassifier
 from torch import Tensor, nn
 
+import networks
 import stoic
+from monitor_support import captured
 from stoic.cli import main
 from stoic.detections import DetectionsChanged
 from stoic.faults.formats import write_word
@@ -23,12 +26,25 @@ from stoic.monitors.corruptions import CORRUPTIONS, UNSEEN, pixels_of
 from stoic.monitors.division import Division, Part
 from stoic.monitors.fitting import lesson_of
 from stoic.monitors.labels import classes_of, examples, labels_of, macro
+from stoic.monitors.markers import Extremes
 from stoic.monitors.monitor import Monitor
-from stoic.monitors.reduction import by_importance, by_pairs, by_steps, pruning
+from stoic.monitors.reduction import (
+    by_importance,
+    by_layers,
+    by_pairs,
+    by_steps,
+    pruning,
+)
 from stoic.monitors.scorecard import scorecard
 from stoic.monitors.strengths import strengths
 from stoic.monitors.traces import MEMORY, NOTHING, Traces
-from stoic.monitors.watches import as_watches, every_layer, features_of
+from stoic.monitors.watches import (
+    Layer,
+    as_watches,
+    every_layer,
+    features_of,
+    layers_of,
+)
 from stoic.network.captured import CapturedSubject
 from stoic.network.prepare import prepare
 from stoic.network.subject import Inputs
@@ -351,6 +367,42 @@ def test_fault_free_rows_may_weigh_as_much_as_some_classes() -> None:
     assert (said[clean] > 0).mean() < (before[clean] > 0).mean()
 
 
+def test_of_layers_that_tell_as_much_the_cheapest_are_chosen() -> None:
+    lesson, others = lesson_of(made()), made(seed=4)
+    large, small, other, rest = (
+        Layer((f"q{10 * n} of conv:out",), numbers)
+        for n, numbers in ((3, 900), (1, 50), (0, 1), (2, 1))
+    )
+    twin = Layer(("q30 of conv:out", "q40 of conv:out"), 700)
+
+    choice = by_layers(lesson, others, [large, small, other, rest, twin])
+
+    assert set(choice.best.features) == {*twin.features, *small.features}
+    assert choice.best.within(choice.full)
+    by_hand = {
+        layer: max(t.worth for t in choice.tried if t.features == layer.features)
+        for layer in (large, small, other, rest, twin)
+    }
+    best = max(by_hand.values())
+    alike = [layer for layer, worth in by_hand.items() if worth >= 0.99 * best]
+    first = min(alike, key=lambda layer: layer.numbers)
+    assert choice.best.features[: len(first.features)] == first.features
+
+
+def test_layers_are_values_with_what_is_told_of_them() -> None:
+    subject = captured(networks.resnet)
+    watches = (*every_layer(subject)[:2], *every_layer(subject, Extremes())[1:3])
+    wanted = features_of(watches[:3])
+
+    layers = layers_of(subject, watches, wanted)
+
+    assert len({watch.value for watch in watches}) == 3
+    assert tuple(name for layer in layers for name in layer.features) == wanted
+    shapes = {site.name: site.shape for site in subject.sites}
+    numbers = [math.prod(shapes[watch.value]) for watch in watches[:2]]
+    assert [layer.numbers for layer in layers] == numbers
+
+
 def test_labels_are_as_the_paper_has_them() -> None:
     traces = made(50)
     failed = np.arange(50) % 3 > 0
@@ -486,6 +538,11 @@ def test_another_way_to_choose_features() -> None:
     assert found.choice and found.choice.best.within(found.choice.full)
     tried = [len(trial.features) for trial in found.choice.tried]
     assert tried == list(range(1, len(tried) + 1))
+    layers = fit(network, inputs[:300], choose="layers", most=2, rate=0.05).monitor
+    assert {name.split()[-1] for name in layers.rules.features} == {
+        watch.value for watch in layers.watches
+    }
+    assert len({watch.value for watch in layers.watches}) <= 2
     with pytest.raises(ValueError, match="choose must be .*got 'guessing'"):
         fit(network, inputs[:300], choose="guessing")
 

@@ -31,6 +31,7 @@ from stoic.monitors.watches import (
     as_watches,
     every_layer,
     features_of,
+    layers_of,
     of_output,
 )
 from stoic.network.captured import CapturedSubject
@@ -51,7 +52,8 @@ class MonitorSettings:
         features: How many rules may be about at most; 0 for all.
         most: Values to look at in all, if rules are not about more.
         choose: How: ``steps``, one after the other; ``importance``, in its order, as
-            many as it takes; or ``pairs``, the best of them.
+            many as it takes; ``pairs``, the best of them; or ``layers``, cheap ones
+            with all that is told of them.
         corruptions: Whether inputs are corrupted; only images can be.
         alpha: Of the pruning of the tree; by default the most that costs little.
         rate: Of false alarms of the calibrated alarm.
@@ -133,29 +135,34 @@ def fit(
     say("choosing features, rules and points")
     about = _about(network, given.count, gathered, chosen)
     fingerprint = network_fingerprint(network)
-    return _concluded(gathered, watched.watches, chosen, fingerprint, about)
+    return _concluded(gathered, watched, chosen, fingerprint, about)
 
 
 def _concluded(
     gathered: _Gathered,
-    watches: tuple[Watch, ...],
+    watched: Watched,
     chosen: MonitorSettings,
     fingerprint: str,
     about: dict[str, Any],
 ) -> Fitted:
     """Choose features, and learn from traces what is concluded from them."""
     lesson, choice = lesson_of(gathered.learning, clean=chosen.clean), None
+    watches = watched.watches
     # Single numbers of the output are for points: a rule about them tells nobody much.
     features = features_of(w for w in watches if not isinstance(w.marker, ChannelSums))
     if chosen.features:
         choosing = lesson.on(features), gathered.choosing
-        choice = by_way(chosen.choose, *choosing, most=chosen.features)
+        layers = layers_of(watched.subject, watches, features)
+        most, values = chosen.features, chosen.most
+        how = chosen.choose
+        choice = by_way(how, *choosing, most=most, layers=layers, values=values)
         features = choice.best.features
     kept = gathered.choosing.columns(features)
     alpha = chosen.alpha
     alpha = pruning(lesson.on(features), kept) if alpha is None else alpha
-    most = chosen.most if chosen.features else None
-    points = points_of(gathered.learning, gathered.choosing, watches, features, most)
+    several = chosen.most if chosen.features else None
+    traces = gathered.learning, gathered.choosing
+    points = points_of(*traces, watches, features, several)
     monitor = fit_monitor(
         lesson,
         features,

@@ -49,7 +49,7 @@ def fit(
         int, typer.Option("--features", help="To keep at most; 0 for all.")
     ] = 4,
     choose: Annotated[
-        str, typer.Option("--choose", help="How: steps, importance or pairs.")
+        str, typer.Option("--choose", help="How: steps, importance, pairs or layers.")
     ] = "steps",
     rate: Annotated[
         float, typer.Option("--rate", help="False alarms of the calibrated alarm.")

@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 from stoic.monitors.fitting import Lesson
 from stoic.monitors.labels import examples, labels_of, macro
 from stoic.monitors.traces import Traces
+from stoic.monitors.watches import Layer
 
 __all__ = [
     "WAYS",
     "Choice",
     "Trial",
     "by_importance",
+    "by_layers",
     "by_pairs",
     "by_steps",
     "by_way",
@@ -30,8 +32,10 @@ __all__ = [
     "pruning",
 ]
 
-WAYS = ("steps", "importance", "pairs")
+WAYS = ("steps", "importance", "pairs", "layers")
 _WITHIN = 0.95
+# Part of the best one's worth that is as good, where another is cheaper.
+_ALIKE = 0.99
 _STEPS = 20
 _ALPHAS = (1e-5, 3e-5, 1e-4, 2e-4, 4e-4, 7e-4, 1e-3, 2e-3, 4e-3)
 
@@ -188,6 +192,49 @@ def by_steps(
     return Choice(best, full, tuple(tried))
 
 
+def by_layers(
+    lesson: Lesson,
+    traces: Traces,
+    layers: Sequence[Layer],
+    *,
+    most: int = 2,
+    alpha: float = 1e-5,
+    tick: Callable[[Trial], None] | None = None,
+) -> Choice:
+    """Add the layer that helps most, with all it tells, until that does nearly as well.
+
+    A layer costs what it takes to read, and its other features next to nothing. So of
+    layers that help as much, the one with the fewest numbers is added.
+
+    Args:
+        lesson: To learn from.
+        traces: Of other inputs and faults, to judge by.
+        layers: To choose from.
+        most: How many to choose at most.
+        alpha: Of the pruning.
+        tick: Told of each trial.
+    """
+    bench = _Bench.of(lesson, traces, alpha)
+    full, tried = bench(lesson.traces.features), []
+    best, left = Trial((), 0.0, 0.0), list(layers)
+    for _ in range(min(most, len(left))):
+        more = [(*best.features, *layer.features) for layer in left]
+        found = list(_told(bench, more, tick))
+        tried += found
+        best, layer = _cheapest(list(zip(found, left, strict=True)))
+        left.remove(layer)
+        if best.within(full):
+            break
+    return Choice(best, full, tuple(tried))
+
+
+def _cheapest(found: Sequence[tuple[Trial, Layer]]) -> tuple[Trial, Layer]:
+    """Return the layer with the fewest numbers of those that do as well as the best."""
+    best = max(trial.worth for trial, _ in found)
+    alike = [pair for pair in found if pair[0].worth >= _ALIKE * best]
+    return min(alike, key=lambda pair: (pair[1].numbers, -pair[0].worth))
+
+
 def pruning(lesson: Lesson, traces: Traces, *, part: float = 0.99) -> float:
     """Return the strongest pruning that does nearly as well as the best one.
 
@@ -202,7 +249,15 @@ def pruning(lesson: Lesson, traces: Traces, *, part: float = 0.99) -> float:
     return max(alpha for alpha, found in worth.items() if found >= part * best)
 
 
-def by_way(way: str, lesson: Lesson, traces: Traces, *, most: int) -> Choice:
+def by_way(
+    way: str,
+    lesson: Lesson,
+    traces: Traces,
+    *,
+    most: int,
+    layers: Sequence[Layer],
+    values: int,
+) -> Choice:
     """Choose features in one of the `WAYS`.
 
     Args:
@@ -210,12 +265,16 @@ def by_way(way: str, lesson: Lesson, traces: Traces, *, most: int) -> Choice:
         lesson: To learn from.
         traces: Of other inputs and faults, to judge by.
         most: How many features to choose at most, step by step.
+        layers: To choose from, where layers are chosen.
+        values: How many layers to choose at most.
 
     Raises:
         ValueError: There are to be less than one.
     """
     if most < 1:
         raise ValueError(f"features must be at least 0, got {most}; give 0 for all")
+    if way == "layers":
+        return by_layers(lesson, traces, layers, most=max(values, 1))
     if way == "steps":
         return by_steps(lesson, traces, most=most)
     return by_importance(lesson, traces) if way == WAYS[1] else by_pairs(lesson, traces)

@@ -18,6 +18,7 @@ from stoic.monitors.markers import (
     Quantiles,
     channel_sums,
 )
+from stoic.monitors.ordered import at_places, can_be_ordered
 from stoic.monitors.watches import Watch
 
 __all__ = ["tap_of"]
@@ -140,6 +141,7 @@ class _Order(nn.Module):
         self._most = not self._least and 2 * min(below) >= count
         self._wanted = max(above) + 1 if self._least else count - min(below)
         self._between = below != above
+        self._rising = below + above if self._between else below
         self.register_buffer("below", self._places(below))
         self.register_buffer("above", self._places(above))
         self.register_buffer("parts", torch.tensor(parts))
@@ -157,6 +159,9 @@ class _Order(nn.Module):
         """
         if self._ends is not None:
             return self._only_ends(numbers, self._ends)
+        if not self._portable and can_be_ordered(numbers):
+            found = at_places(numbers, self._rising)
+            return self._within(*found.split(len(self.parts), 1))
         broken = numbers.isnan() if self._portable else None
         if broken is not None:
             numbers = numbers.masked_fill(broken, math.inf)
@@ -164,8 +169,14 @@ class _Order(nn.Module):
         below = self._at(ordered, self.below, broken)
         if not self._between:
             return below
-        above = self._at(ordered, self.above, broken)
+        return self._within(below, self._at(ordered, self.above, broken))
+
+    def _within(self, below: Tensor, above: Tensor | None = None) -> Tensor:
+        """Return what lies so far between the numbers of two places."""
+        if above is None:
+            return below
         between = below + self.parts * (above - below)
+        # Infinity less infinity is no number: what lies on a spot is taken as it is.
         return torch.where(below == above, below, between)
 
     def _ordered(self, numbers: Tensor) -> Tensor:

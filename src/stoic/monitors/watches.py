@@ -20,11 +20,13 @@ from stoic.network.captured import CapturedSubject
 from stoic.network.sites import Site
 
 __all__ = [
+    "Layer",
     "Watch",
     "as_watches",
     "every_layer",
     "every_marker",
     "features_of",
+    "layers_of",
     "of_output",
     "reduced",
 ]
@@ -66,6 +68,32 @@ class Watch:
     def of_record(cls, record: dict[str, Any]) -> Watch:
         """Return the watch that was recorded."""
         return cls(record["value"], record["channels"], marker_of(record["marker"]))
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A value that may be watched, and what that takes.
+
+    Args:
+        features: Names of what all its watches tell.
+        numbers: That are to be read per input.
+    """
+
+    features: tuple[str, ...]
+    numbers: int
+
+
+def layers_of(
+    subject: CapturedSubject, watches: Sequence[Watch], features: Sequence[str]
+) -> tuple[Layer, ...]:
+    """Return a layer for each value that tells any of some features."""
+    numbers = {site.name: math.prod(site.shape) for site in subject.sites}
+    found = []
+    for value in dict.fromkeys(watch.value for watch in watches):
+        told = features_of(watch for watch in watches if watch.value == value)
+        own = tuple(name for name in told if name in set(features))
+        found += [Layer(own, numbers[value])] if own else []
+    return tuple(found)
 
 
 def features_of(watches: Iterable[Watch]) -> tuple[str, ...]:
