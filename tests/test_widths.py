@@ -333,7 +333,7 @@ def test_no_decision_changes_at_a_width_that_is_proved() -> None:
 def test_the_provable_width_is_never_below_the_measured_one() -> None:
     network, inputs = one_linear()
 
-    found = stoic.bits(network, inputs, keep=1.0, proof=OneLinear)
+    found = stoic.bits(network, inputs, keep=1.0, proof=OneLinear, prove=40)
 
     assert found.provable is not None and found.measured is not None
     assert found.provable >= found.measured
@@ -344,9 +344,10 @@ def test_a_width_beyond_the_own_format_is_no_statement() -> None:
     network, inputs = one_linear()
 
     def nothing(scored: Scored) -> Any:
-        return lambda errors: torch.zeros(40, dtype=torch.bool)
+        assert len(scored.scores) == scored.inputs.count == 7
+        return lambda errors: torch.zeros(7, dtype=torch.bool)
 
-    found = stoic.bits(network, inputs, proof=nothing)
+    found = stoic.bits(network, inputs, proof=nothing, prove=7)
 
     assert found.provable is None
     assert found.silent == "no width of the network's own format suffices"

@@ -57,6 +57,7 @@ class BitSettings:
         seed: Of the choice of probes.
         tail: What turns the network's output into scores, outside of the graph.
         proof: From the scored network to a certified bound; nothing is proved without.
+        prove: Inputs, the first ones, that the proof is about: it takes its time.
     """
 
     format: str = "int"
@@ -70,6 +71,7 @@ class BitSettings:
     seed: int = 0
     tail: Callable[[Any], Any] | None = None
     proof: Callable[[Scored], Proof] | None = None
+    prove: int = 32
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,8 @@ class Widths:
         layers: In order.
         predicted: The least from which on all keep enough, more likely than not.
         measured: The least from which on all keep enough; None if none was found.
-        provable: The least that provably keeps enough; None for no statement.
+        provable: The least that provably keeps enough of the inputs that the proof is
+            about; None for no statement.
         silent: Why there is no statement; empty where there is one.
         assigned: Under the budget.
     """
@@ -236,6 +239,7 @@ def _checked(asked: BitSettings) -> tuple[Family, tuple[int, ...]]:
     check_name("parts", asked.parts, PARTS)
     check_count("probes", asked.probes, 2)
     check_count("batch", asked.batch)
+    check_count("prove", asked.prove)
     if not 0 < asked.keep <= 1:
         raise ValueError(f"keep must be above 0 and at most 100 %, got {asked.keep:g}")
     if asked.budget and asked.budget_bops:
@@ -319,13 +323,9 @@ class _Study:
             return {}, "rounded values are not covered"
         if self.asked.proof is None:
             return {}, "no certified bound was given"
-        found = proved_shares(
-            self.scored,
-            self.family,
-            self._wide(),
-            self.asked.proof(self.scored),
-            self.asked.keep,
-        )
+        some = self.scored.first(self.asked.prove)
+        proof, keep = self.asked.proof(some), self.asked.keep
+        found = proved_shares(some, self.family, self._wide(), proof, keep)
         enough = max(found.values(), default=0.0) >= self.asked.keep
         return found, "" if enough else "no width of the network's own format suffices"
 

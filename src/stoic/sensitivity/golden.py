@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -46,6 +46,11 @@ class Scored:
     def decisions(self) -> Tensor:
         """The best class of each input."""
         return self.scores.argmax(1)
+
+    def first(self, count: int) -> Scored:
+        """Return the same on the first inputs only; ranges are still those of all."""
+        some = self.inputs.rows(0, min(count, self.inputs.count))
+        return replace(self, inputs=some, scores=self.scores[: some.count])
 
     def batches(self) -> Iterator[Inputs]:
         """Yield the inputs, so many at a time."""
