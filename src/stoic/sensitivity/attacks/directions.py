@@ -64,7 +64,7 @@ class PowerDirection:
         steps: Of the iteration.
     """
 
-    steps: int = 10
+    steps: int = 20
 
     @property
     def name(self) -> str:
