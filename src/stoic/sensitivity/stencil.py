@@ -36,6 +36,8 @@ _CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 # less than 4 % where channels are so many that this would take long.
 _DENSITY, _WIDE = 32, 128
 _CHUNK = 1 << 22
+# Groups whose matrices have no more numbers between them are written out.
+_BLOCKS = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -121,12 +123,29 @@ class Stencil:
 
     def upper(self) -> float:
         """Return a number that the 2-norm does not exceed."""
+        if self.groups > 1 and self._block_numbers <= _BLOCKS:
+            return largest_singular(self._blocks())
         taps, torus = self._phases
         close, _ = self._close._phases
         grid = _dense_grid(close)
         if math.prod(torus) * 2 ** len(torus) <= 2 * math.prod(grid):
             return _over_torus(taps, torus)
         return _over_all(close, grid)
+
+    @property
+    def _block_numbers(self) -> int:
+        inside, outside = math.prod(self.domain), math.prod(self.range)
+        return inside * outside // self.groups
+
+    def _blocks(self) -> Tensor:
+        """Return the matrix of each group: between them they hold the whole map."""
+        inside = math.prod(self.domain) // self.groups
+        units = torch.eye(inside, dtype=torch.float64)
+        every = units.reshape(inside, 1, -1, *self.size).expand(
+            -1, self.groups, -1, *self.size
+        )
+        found = self.apply(every.reshape(inside, *self.domain))
+        return found.reshape(inside, self.groups, -1).transpose(0, 1)
 
     @cached_property
     def _phases(self) -> tuple[Tensor, tuple[int, ...]]:
