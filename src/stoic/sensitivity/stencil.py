@@ -36,6 +36,7 @@ _CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 # less than 4 % where channels are so many that this would take long.
 _DENSITY, _WIDE = 32, 128
 _CHUNK = 1 << 22
+_CHEAP = 1 << 14
 # Groups whose matrices have no more numbers between them are written out.
 _BLOCKS = 1 << 22
 
@@ -173,9 +174,15 @@ class Stencil:
 
 
 def _over_torus(taps: Tensor, points: tuple[int, ...]) -> float:
-    """Return the least of the norms on tori whose edges are glued with either sign."""
-    signs = product((0.0, math.pi), repeat=len(points))
-    return min(_over(taps, points, phases) for phases in signs)
+    """Return the least of the norms on tori whose edges are glued with either sign.
+
+    Where that is cheap, larger tori are tried, too: their frequencies lie elsewhere.
+    """
+    signs = [*product((0.0, math.pi), repeat=len(points))]
+    cheap = math.prod(points) * math.prod(taps.shape[:3]) <= _CHEAP
+    larger = product((0, 1, 2) if cheap else (0,), repeat=len(points))
+    tori = [tuple(map(sum, zip(points, more, strict=True))) for more in larger]
+    return min(_over(taps, torus, phases) for torus in tori for phases in signs)
 
 
 def _over_all(taps: Tensor, points: tuple[int, ...]) -> float:
