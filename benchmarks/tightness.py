@@ -17,7 +17,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeAlias
+from pathlib import Path
+from typing import Any, TypeAlias, cast
 
 import torch
 from benchmarks import printing
@@ -30,6 +31,11 @@ from stoic.network.captured import CapturedSubject
 from stoic.network.prepare import prepare
 from stoic.network.program import Program
 from stoic.network.subject import Inputs
+from stoic.report.sensitivity import (
+    SensitivityRecord,
+    TightnessRecord,
+    write_sensitivity_report,
+)
 from stoic.sensitivity.ball import lengths
 from stoic.sensitivity.growth import ATTACKS, Growth, measured_growth
 from stoic.sensitivity.jacobian import Function, function_of, outputs
@@ -102,6 +108,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         except CaseError as error:
             printing.say(f"{name} is left out: {error}")
     record = {"benchmark": "tightness", "norm": options.norm, "networks": found}
+    if options.out:
+        write_sensitivity_report(_page(found), options.out)
     printing.show(record, _text(found), as_json=options.json)
     return int(
         any(gap["violations"] for each in _tables(found) for gap in each["gaps"])
@@ -126,6 +134,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
         *("--claims", "--claim"),
         **{"nargs": "*", "choices": tuple(CLAIMS), "default": tuple(CLAIMS)},
     )
+    parser.add_argument("--out", type=Path, help="write the figures as one page")
     printing.common_options(parser, threads=1)
     options = parser.parse_args(argv)
     if options.quick:
@@ -179,8 +188,7 @@ def _measured(subject: Subject, options: argparse.Namespace) -> dict[str, Any]:
 def _record(table: Tightness, growth: Sequence[Growth]) -> dict[str, Any]:
     turned = {each.attack: each.turned.double().mean().item() for each in growth}
     medians = {
-        name: each.nanmedian().item() if len(each) else math.nan
-        for name, each in table.measured.items()
+        name: each.nanquantile(0.5).item() for name, each in table.measured.items()
     }
     return {**table.as_record(), "medians": medians, "turned": turned}
 
@@ -228,6 +236,22 @@ CLAIMS: Mapping[str, Claims] = {"local": _local, "bounds": _bounds}
 
 def _tables(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [table for each in found for table in each["radii"]]
+
+
+def _page(found: Sequence[dict[str, Any]]) -> SensitivityRecord:
+    tables = [
+        {**table, "network": each["network"]}
+        for each in found
+        for table in each["radii"]
+    ]
+    return {
+        "network": ", ".join(each["network"] for each in found),
+        "unit": "relative change of the scores for a relative change of the input",
+        "about": [("command", "python -m benchmarks.tightness")],
+        "estimates": [],
+        "profile": [],
+        "tightness": cast("list[TightnessRecord]", tables),
+    }
 
 
 def _text(found: Sequence[dict[str, Any]]) -> str:

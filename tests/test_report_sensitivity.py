@@ -78,16 +78,23 @@ def test_the_page_shows_every_number_and_escapes_every_name(tmp_path: Path) -> N
     assert "1 of 3 images without a number" in text
     assert "+1.00" in text and "+1.90" in text and "not defined" in text
     assert '<span class="bad">1</span>' in text
+    assert "violated on 1 of the images" in text
     # What has no number has no line.
     assert "nothing</bdi>" not in text
 
 
-def test_measured_growth_is_shown_as_a_share_of_each_guarantee_alone(
+def test_measured_growth_is_shown_as_a_share_of_the_smallest_guarantee(
     tmp_path: Path,
 ) -> None:
-    text = page(RECORD, tmp_path)
+    record = copy.deepcopy(RECORD)
+    loose: list[float | None] = [31.0, 41.0, 501.0]
+    record["tightness"][0]["claims"].insert(
+        0, {"name": "loose", "label": "guarantee", "values": loose}
+    )
+    text = page(record, tmp_path)
 
-    assert "measured / certified" in text and "measured / mean" not in text
+    assert "measured / certified" in text and "measured / loose" not in text
+    assert "measured / mean" not in text
     ratios = text.partition("measured / certified")[2].partition("</figure>")[0]
     assert re.findall(r'class="value">([\d.]+)<', ratios) == ["0.100", "0.00816"]
 
@@ -98,6 +105,7 @@ def test_what_is_empty_is_left_out(tmp_path: Path) -> None:
 
     text = page(record, tmp_path)
 
+    assert "violated on" not in text
     assert "<figure" not in text and 'href="#growth"' not in text
     assert "guarantee" in text
 
