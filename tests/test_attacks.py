@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.func import jacrev, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from stoic.network.captured import CapturedSubject
 from stoic.network.prepare import prepare
@@ -229,6 +230,32 @@ def test_a_foreign_attack_is_brought_into_the_ball() -> None:
         torch.testing.assert_close(size, ball.radius, rtol=1e-5, atol=0)
     with pytest.raises(ValueError, match="wrong must give finite inputs of shape"):
         wrong(f, x, ball, 0)
+
+
+class Attending(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.norm, self.both = nn.LayerNorm(8), nn.Linear(8, 24)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        heads = self.both(self.norm(x)).unflatten(-1, (3, 2, 4)).permute(2, 0, 3, 1, 4)
+        y = nn.functional.scaled_dot_product_attention(*heads)
+        scores: Tensor = self.head((x + y.transpose(1, 2).flatten(2)).mean(1))
+        return scores
+
+
+def test_attention_has_products_both_ways() -> None:
+    network, x = Attending().double().eval(), torch.randn(4, 5, 8).double()
+    with sdpa_kernel(SDPBackend.MATH):
+        true = torch.linalg.matrix_norm(dense(network, x), 2)
+    subject = prepare(Attending().eval(), Inputs((x.float(),), {}))
+    assert isinstance(subject, CapturedSubject)
+
+    for f in (network, function_of(subject.program)):
+        found = largest(f, x, steps=60)
+        torch.testing.assert_close(found.value, true, rtol=1e-6, atol=0)
 
 
 def test_a_captured_program_is_the_network_in_float64() -> None:

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from stoic.network.program import Program
 from stoic.network.smooth import floats, smoothed
@@ -33,7 +34,8 @@ class Jacobian:
     """
 
     def __init__(self, f: Function, x: Tensor) -> None:
-        with _gradients():
+        # Fused attention has a way back, but none through that.
+        with _gradients(), sdpa_kernel(SDPBackend.MATH):
             self.x = _own(x).requires_grad_()
             self._raw = f(self.x)
             self.y = _checked(self._raw, len(x)).detach()
