@@ -1,0 +1,194 @@
+"""How far the scores of a network can move under a perturbation, by three bounds.
+
+Each holds for everything that the perturbation allows, however far that is, and so does
+the smallest of them:
+
+- *product*: norms of operators multiplied, from step to step;
+- *interval*: how far each element can move, or all together, whichever is less;
+- *linearised*: where the golden derivative leads, and how far the rest can bend.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stoic.network.program import Program
+from stoic.sensitivity.gains import gain_by_norms
+from stoic.sensitivity.linearised import Linearised, linearised
+from stoic.sensitivity.norms import Store
+from stoic.sensitivity.operators.contract import UP, two_norm
+from stoic.sensitivity.perturbation import Perturbation
+from stoic.sensitivity.reach import Reach, reached
+
+__all__ = ["Condition", "condition", "kept"]
+
+# More scores than these are not followed back one by one.
+_MOST_SCORES = 128
+
+
+@dataclass(frozen=True)
+class Condition:
+    """How far the scores of each input move, in the 2-norm; all [inputs], float64.
+
+    Args:
+        product: At most, by norms of operators alone.
+        interval: At most, by elements and norms.
+        linearised: At most, by the golden derivative and what bends away from it;
+            infinite where there are too many scores to follow each.
+        local: What the golden derivative alone makes of the worst deviation of the
+            inputs: reached by small ones, up to what bends.
+        average: The same of a random deviation, as a root of mean squares.
+        perturbed: 2-norm of the inputs' deviation.
+        inputs: 2-norm of the inputs.
+        scores: 2-norm of the scores.
+        by_step: What each step adds at most, by name: rounding, wrong words and bends.
+    """
+
+    product: Tensor
+    interval: Tensor
+    linearised: Tensor
+    local: Tensor
+    average: Tensor
+    perturbed: Tensor
+    inputs: Tensor
+    scores: Tensor
+    by_step: Mapping[str, Tensor]
+
+    @property
+    def certified(self) -> Tensor:
+        """The smallest bound."""
+        bounds = torch.stack([self.product, self.interval, self.linearised])
+        return bounds.amin(0)
+
+    def growth(self, moved: Tensor) -> Tensor:
+        """Return how much further scores move than inputs were moved."""
+        return moved / self.perturbed
+
+    def number(self, moved: Tensor, relative: float) -> Tensor:
+        """Return the condition number: relative change of scores per relative size.
+
+        Scores that are all 0, or denormal, have no relative change: NaN.
+        """
+        tiny = torch.finfo(torch.float32).tiny
+        number = moved / self.scores / relative
+        return torch.where(self.scores >= tiny, number, math.nan)
+
+
+def condition(
+    program: Program,
+    leaves: Sequence[Any],
+    scores: str,
+    perturbation: Perturbation,
+    store: Store | None = None,
+) -> Condition:
+    """Bound how far the scores of a batch can move.
+
+    Args:
+        program: Captured.
+        leaves: The batch, one entry per input of the program.
+        scores: The value that is judged, [inputs, scores].
+        perturbation: What may differ.
+        store: Norms that are kept from batch to batch.
+
+    Raises:
+        NotKnownError: An operator has no bound.
+        ValueError: A golden value is not finite.
+    """
+    gain = gain_by_norms({} if store is None else store)
+    reach = reached(program, leaves, perturbation, gain)
+    judged = reach.values[scores]
+    count = judged[0].numel()
+    unknown = torch.full((len(judged),), math.inf, dtype=torch.float64)
+    bound = local = average = unknown
+    by_step: Mapping[str, Tensor] = {}
+    if count <= _MOST_SCORES:
+        wanted = torch.eye(count, dtype=torch.float64)
+        way = linearised(reach, scores, wanted.reshape(count, 1, *judged.shape[1:]))
+        local, average = _golden(way, reach)
+        bound = _total(way, reach, local) * UP
+        by_step = way.by_step
+    moved = [reach.given[name] for name in reach.given]
+    return Condition(
+        product=reach.product(scores),
+        interval=reach.moved(scores).norm,
+        linearised=bound,
+        local=local,
+        average=average,
+        perturbed=torch.stack([each.norm for each in moved]).norm(dim=0),
+        inputs=_together([reach.values[name] for name in reach.given]),
+        scores=two_norm(judged.abs()),
+        by_step=by_step,
+    )
+
+
+def _golden(way: Linearised, reach: Reach) -> tuple[Tensor, Tensor]:
+    """Return what the golden derivative makes of the worst and a random deviation."""
+    worst, mean = [], []
+    for name, moved in reach.given.items():
+        if name not in way.gradients:
+            continue
+        rows = way.gradients[name].flatten(2).transpose(0, 1)
+        worst.append(_spectral(rows) * moved.norm)
+        mean.append(rows.square().sum((1, 2)) / rows.shape[2] * moved.norm.square())
+    return torch.stack(worst).sum(0), torch.stack(mean).sum(0).sqrt()
+
+
+def _spectral(rows: Tensor) -> Tensor:
+    """Return the 2-norm of [inputs, outputs, elements], rounded up."""
+    gram = rows @ rows.mT
+    largest: Tensor = torch.linalg.eigvalsh(gram)[:, -1].clamp(min=0.0)
+    return largest.sqrt() * UP
+
+
+def _total(way: Linearised, reach: Reach, local: Tensor) -> Tensor:
+    """Add what was left out of the golden derivative, the gradients' own rounding too.
+
+    A box about the inputs is bounded by elements as well.
+    """
+    rest = way.bends + way.rounding + way.wrong
+    boxed = rest.clone()
+    for name, moved in reach.given.items():
+        if name not in way.gradients:
+            continue
+        slack = way.slack[name].flatten(2).norm(dim=2) * moved.norm
+        size = way.gradients[name].abs() * moved.most
+        rest, boxed = rest + slack, boxed + slack + size.flatten(2).sum(2)
+    return torch.minimum(local + rest.norm(dim=0), boxed.norm(dim=0))
+
+
+def _together(values: Sequence[Tensor]) -> Tensor:
+    """Return the 2-norm of several values of each input."""
+    norms: Tensor = torch.stack([two_norm(v.abs()) for v in values]).norm(dim=0)
+    return norms
+
+
+def kept(
+    program: Program,
+    leaves: Sequence[Any],
+    scores: str,
+    perturbation: Perturbation,
+    store: Store | None = None,
+) -> Tensor:
+    """Return for which inputs the best score provably stays the best, [inputs].
+
+    Arguments and errors are those of `condition`; the perturbation is one of stored
+    words or values, not of the inputs.
+    """
+    gain = gain_by_norms({} if store is None else store)
+    reach = reached(program, leaves, perturbation, gain)
+    judged = reach.values[scores]
+    best = judged.argmax(1)
+    ours = torch.eye(judged.shape[1], dtype=torch.float64)
+    wanted = ours[best][None] - ours[:, None, :]
+    way = linearised(reach, scores, wanted)
+    shift = way.bends + way.rounding + way.wrong
+    lead = (judged.gather(1, best[:, None]) - judged).T
+    others = ours[best].T == 0
+    safe: Tensor = ((shift < lead) | ~others).all(0)
+    return safe

@@ -1,0 +1,103 @@
+"""Operators that are linear in what deviates, beside products: sums, means, moves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import vjp, vmap
+
+from stoic.network.certified.contract import Absolute, Call, transposed
+from stoic.network.certified.rules import bound_of
+from stoic.sensitivity.operators.contract import UP, Adjoint, Crossing, Turn
+
+__all__ = ["linear"]
+
+_ATEN = torch.ops.aten
+
+
+def linear(crossing: Crossing) -> Turn | None:
+    """Carry deviations by absolute numbers, and gradients by the transposed map."""
+    call = crossing.call
+    bound = bound_of(call, len(crossing.value))
+    if bound is None:
+        return None
+    sizes = [call.golden(name).abs() + moved.most for name, moved in crossing.named]
+    errors = _errors(crossing, sizes)
+    size = bound.carry(*sizes) * UP + errors + bound.offset
+    return Turn(
+        most=bound.carry(*(moved.most for moved in crossing.moved)) * UP,
+        stretch=_stretch(crossing, bound),
+        adjoint=_adjoint(call, bound),
+        size=size if bound.terms else None,
+        terms=bound.terms,
+        errors=errors,
+        carry=bound.carry if len(crossing.moved) == 1 else None,
+    )
+
+
+def _errors(crossing: Crossing, sizes: list[Tensor]) -> Tensor | float:
+    """Return what errors of stored words add: the map with errors in their place."""
+    call = crossing.call
+    found = {name: crossing.errors(name) for name in call.step.inputs}
+    wrong = {name: error for name, error in found.items() if error is not None}
+    if not wrong:
+        return 0.0
+
+    def lookup(name: str) -> Any:
+        return wrong.get(name, call.golden(name))
+
+    bound = bound_of(Call(call.step, lookup, call.fixed), len(crossing.value))
+    assert bound is not None
+    return (bound.carry(*sizes) + bound.offset) * UP
+
+
+def _stretch(crossing: Crossing, bound: Absolute) -> Callable[..., Tensor]:
+    """Bound the 2-norm: by the map's own norm, or by the norms of what is joined."""
+    if len(crossing.moved) == 1:
+        gain = min(crossing.gain(), _interpolated(crossing, bound))
+        return lambda norm: norm * gain
+    op, shape = crossing.call.step.op, crossing.call.result.shape
+    if op is _ATEN.cat.default:
+        return lambda *norms: torch.stack(norms).square().sum(0).sqrt() * UP
+    whole = all(crossing.call.golden(name).shape == shape for name, _ in crossing.named)
+    if op in (_ATEN.add.Tensor, _ATEN.sub.Tensor) and whole:
+        scale = max(1.0, abs(float(crossing.call.step.kwargs.get("alpha", 1))))
+        return lambda *norms: torch.stack(norms).sum(0) * (scale * UP)
+    return lambda *norms: torch.full_like(norms[0], math.inf)
+
+
+def _interpolated(crossing: Crossing, bound: Absolute) -> float:
+    """Return the root of the 1-norm times the infinity-norm, an upper bound."""
+    rows, adjoint = transposed(bound.carry, torch.ones_like(crossing.value))
+    (columns,) = adjoint(torch.ones_like(rows))
+    return math.sqrt(float(rows.max() * columns.max())) * UP
+
+
+def _adjoint(call: Call, bound: Absolute) -> Adjoint:
+    golden = [call.golden(name) for name in call.reads]
+    _, signed, *_ = vjp(lambda *values: _again(call, *values), *golden)
+    _, absolute = transposed(bound.carry, *(value.abs() for value in golden))
+    # No element has more readers than the result has elements.
+    fan = max(call.result[0].numel(), bound.terms)
+    return Adjoint(vmap(signed), _raised(vmap(absolute)), fan)
+
+
+def _raised(
+    absolute: Callable[[Tensor], tuple[Tensor, ...]],
+) -> Callable[[Tensor], tuple[Tensor, ...]]:
+    return lambda gradient: tuple(part * UP for part in absolute(gradient))
+
+
+def _again(call: Call, *values: Tensor) -> Tensor:
+    """Run the step on other values of what deviates."""
+    moving = dict(zip(call.reads, values, strict=True))
+
+    def lookup(name: str) -> Any:
+        return moving[name] if name in moving else call.golden(name)
+
+    result: Tensor = call.step(lookup)
+    return result

@@ -1,0 +1,126 @@
+"""Operators of values that deviate together: products, and attention's softmax."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from stoic.sensitivity.operators.contract import (
+    UP,
+    Adjoint,
+    Crossing,
+    Moved,
+    Turn,
+    two_norm,
+)
+
+__all__ = ["matmul", "product", "softmax"]
+
+_TERMS = 24
+
+
+def product(crossing: Crossing) -> Turn | None:
+    """Multiply two values: it bends by the product of both deviations."""
+    call = crossing.call
+    if len(crossing.moved) != 2 or call.step.kwargs:
+        return None
+    (a, of_a), (b, of_b) = ((call.golden(n), moved) for n, moved in crossing.named)
+    bend = of_a.most * of_b.most
+    size = (a.abs() + of_a.most) * (b.abs() + of_b.most)
+
+    def back(a: Tensor, b: Tensor, gradient: Tensor) -> tuple[Tensor, ...]:
+        return _summed_to(gradient * b, a), _summed_to(gradient * a, b)
+
+    return Turn(
+        most=(of_a.most * b.abs() + a.abs() * of_b.most + bend) * UP,
+        stretch=lambda ours, theirs: ours * _largest(b, of_b) + _largest(a) * theirs,
+        adjoint=Adjoint(
+            lambda g: back(a, b, g),
+            lambda g: back(a.abs() * UP, b.abs() * UP, g),
+            call.result[0].numel(),
+        ),
+        bend=bend * UP,
+        size=size,
+        terms=2,
+    )
+
+
+def _largest(value: Tensor, moved: Moved | None = None) -> Tensor:
+    """Return the largest size that an element of each input can have, [inputs]."""
+    sizes = value.abs() if moved is None else value.abs() + moved.most
+    return sizes.flatten(1).amax(1) * UP
+
+
+def _length(value: Tensor, moved: Moved | None = None) -> Tensor:
+    """Return the largest 2-norm that all elements of each input can have, [inputs]."""
+    norm = two_norm(value.abs())
+    return norm if moved is None else norm + moved.norm
+
+
+def _summed_to(gradient: Tensor, value: Tensor) -> Tensor:
+    """Sum along dimensions in which a value was repeated."""
+    sizes = zip(gradient.shape[1:], value.shape, strict=True)
+    dims = [dim for dim, (ours, theirs) in enumerate(sizes, 1) if ours != theirs]
+    return gradient.sum(dims, keepdim=True) if dims else gradient
+
+
+def matmul(crossing: Crossing) -> Turn | None:
+    """Multiply two matrices of values, as attention does, batch by batch."""
+    call = crossing.call
+    if len(crossing.moved) != 2 or call.step.kwargs:
+        return None
+    (a, of_a), (b, of_b) = ((call.golden(n), moved) for n, moved in crossing.named)
+    if a.dim() != b.dim() or a.shape[:-2] != b.shape[:-2]:
+        return None
+    bend = of_a.most @ of_b.most
+
+    def back(a: Tensor, b: Tensor, gradient: Tensor) -> tuple[Tensor, ...]:
+        return gradient @ b.mT, a.mT @ gradient
+
+    return Turn(
+        most=(of_a.most @ b.abs() + a.abs() @ of_b.most + bend) * UP,
+        stretch=lambda ours, theirs: ours * _length(b, of_b) + _length(a) * theirs,
+        adjoint=Adjoint(
+            lambda g: back(a, b, g),
+            lambda g: back(a.abs() * UP, b.abs() * UP, g),
+            max(call.result.shape[-2:]),
+        ),
+        bend=bend * UP,
+        size=(a.abs() + of_a.most) @ (b.abs() + of_b.most),
+        terms=a.shape[-1] + 2,
+    )
+
+
+def softmax(crossing: Crossing) -> Turn | None:
+    """Bound every share by its worst company; the 2-norm at most halves.
+
+    Along a line, the second derivative of a share p is p ((d - m)^2 - v) with mean m
+    and variance v of all deviations d: that is how far it bends.
+    """
+    call, moved = crossing.call, crossing.moved[0]
+    dim = call.arg(1) if len(crossing.moved) == 1 else None
+    if not isinstance(dim, int) or dim % call.result.dim() == 0:
+        return None
+    dim = dim % call.result.dim()
+    shares, along = call.result, dim + 1
+    reach = moved.most + moved.most.amax(dim, keepdim=True)
+    # The numerator moves by a factor of exp(d), the sum by one of exp(largest d).
+    high = torch.minimum(shares * torch.exp(reach), torch.ones_like(shares)) * UP
+    low = shares * torch.exp(-reach) / UP
+
+    def signed(gradient: Tensor) -> tuple[Tensor, ...]:
+        mean = (gradient * shares).sum(along, keepdim=True)
+        return ((gradient - mean) * shares,)
+
+    def absolute(gradient: Tensor) -> tuple[Tensor, ...]:
+        mean = (gradient * shares).sum(along, keepdim=True)
+        return ((gradient + mean) * shares * UP,)
+
+    return Turn(
+        most=torch.maximum(high - shares, shares - low) * UP,
+        stretch=lambda norm: norm / 2 * UP,
+        adjoint=Adjoint(signed, absolute, shares.shape[dim] + 2),
+        bend=high * reach.square() / 2 * UP,
+        size=high,
+        terms=_TERMS + shares.shape[dim],
+    )

@@ -1,0 +1,172 @@
+"""The largest of a window: which element it can be, over all that is reachable."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stoic.network.certified.contract import Call
+from stoic.sensitivity.operators.contract import UP, Adjoint, Crossing, Turn
+
+__all__ = ["max_pool"]
+
+
+def max_pool(crossing: Crossing) -> Turn | None:
+    """Bound a maximum by its ends; its derivative is that of the golden winner.
+
+    It bends where another element overtakes the winner, by no more than both move.
+    """
+    call, value = crossing.call, crossing.value
+    if call.step.kwargs or value.dim() != 4:
+        return None
+    moved, windows = crossing.moved[0], Windows.of(call)
+    above = _run(call, value + moved.most) - call.result
+    below = call.result - _run(call, value - moved.most)
+    elements = windows.elements(value)
+    winner = elements.argmax(2, keepdim=True)
+    share = torch.zeros_like(elements).scatter_(2, winner, 1.0)
+    bend = _overtaken(windows.elements(value + moved.most), winner)
+    least = windows.elements(value - moved.most).gather(2, winner)
+    bend = (bend - least).clamp(min=0.0).reshape(call.result.shape)
+
+    def back(gradient: Tensor) -> tuple[Tensor, ...]:
+        return (windows.shared_out(gradient, share),)
+
+    return Turn(
+        most=torch.maximum(above, below) * UP,
+        stretch=lambda norm: norm * (math.sqrt(windows.overlap) * UP),
+        adjoint=Adjoint(back, back, windows.overlap),
+        bend=bend * UP,
+        # Winner and other move by sqrt(2) times the norm of both, at most.
+        bend_norm=moved.norm * math.sqrt(2 * windows.overlap) * UP,
+    )
+
+
+def _overtaken(highs: Tensor, winner: Tensor) -> Tensor:
+    """Return how high the largest of all but the winner can be."""
+    others = highs.scatter(2, winner, -math.inf)
+    return others.amax(2, keepdim=True)
+
+
+def _run(call: Call, value: Tensor) -> Tensor:
+    result: Tensor = call.step.op(value, *call.step.args[1:])
+    return result
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The windows of a pool over two dimensions.
+
+    Args:
+        kernel: Size of a window.
+        stride: From one to the next.
+        padding: Before the first row and column.
+        dilation: From one element to the next.
+        shape: How many windows there are.
+        size: Of the value: rows and columns.
+    """
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int]
+    shape: tuple[int, int]
+    size: tuple[int, int]
+
+    @classmethod
+    def of(cls, call: Call) -> Windows:
+        """Read them from a call of ``max_pool2d``."""
+        kernel = _pair(call.arg(1))
+        value, result = call.arg(0).shape, call.result.shape
+        return cls(
+            kernel,
+            _pair(call.arg(2) or kernel),
+            _pair(call.arg(3, 0)),
+            _pair(call.arg(4, 1)),
+            (result[2], result[3]),
+            (value[2], value[3]),
+        )
+
+    @property
+    def overlap(self) -> int:
+        """In how many windows an element can lie."""
+        sides = zip(self.kernel, self.stride, self.dilation, strict=True)
+        return math.prod(k if d > 1 else -(-k // s) for k, s, d in sides)
+
+    @property
+    def _sides(self) -> tuple[int, int, int, int]:
+        """What to add left, right, above and below so that windows end flush."""
+        reach = [
+            (count - 1) * stride + dilation * (kernel - 1) + 1
+            for count, stride, dilation, kernel in zip(
+                self.shape, self.stride, self.dilation, self.kernel, strict=True
+            )
+        ]
+        after = [
+            max(r - p - n, 0)
+            for r, p, n in zip(reach, self.padding, self.size, strict=True)
+        ]
+        return self.padding[1], after[1], self.padding[0], after[0]
+
+    def elements(self, value: Tensor) -> Tensor:
+        """Return [rows, channels, elements of a window, windows]; none is -infinity."""
+        padded = F.pad(value, self._sides, value=-math.inf)
+        flat = F.unfold(
+            padded.flatten(0, 1)[:, None],
+            self.kernel,
+            dilation=self.dilation,
+            stride=self.stride,
+        )
+        grid = flat.reshape(*value.shape[:2], flat.shape[1], *self._counts(padded))
+        return grid[..., : self.shape[0], : self.shape[1]].flatten(3)
+
+    def _counts(self, padded: Tensor) -> tuple[int, ...]:
+        """Return how many windows fit; those that a pool leaves out are cut off."""
+        sides = zip(
+            padded.shape[2:], self.kernel, self.stride, self.dilation, strict=True
+        )
+        return tuple((n - d * (k - 1) - 1) // s + 1 for n, k, s, d in sides)
+
+    def shared_out(self, gradient: Tensor, share: Tensor) -> Tensor:
+        """Give each window's gradient to its elements, and add up where they overlap.
+
+        Args:
+            gradient: [outputs, rows, channels, *windows].
+            share: Of each element, [rows, channels, elements, windows].
+        """
+        return self._folded(gradient.flatten(3)[:, :, :, None] * share[None])
+
+    def _folded(self, parts: Tensor) -> Tensor:
+        """Sum [outputs, rows, channels, elements, windows] into [.., *size]."""
+        left, right, above, below = self._sides
+        rows, columns = self.size[0] + above + below, self.size[1] + left + right
+        lead = parts.shape[:3]
+        whole = self._with_left_out(parts, (rows, columns))
+        summed = F.fold(
+            whole.reshape(-1, *whole.shape[-2:]),
+            (rows, columns),
+            self.kernel,
+            dilation=self.dilation,
+            stride=self.stride,
+        )
+        cut = summed[..., above : above + self.size[0], left : left + self.size[1]]
+        return cut.reshape(*lead, *self.size)
+
+    def _with_left_out(self, parts: Tensor, size: tuple[int, int]) -> Tensor:
+        """Put zeros where windows fit that the pool leaves out."""
+        counts = self._counts(torch.empty(1, 1, *size, device="meta"))
+        grid = parts.reshape(*parts.shape[:4], *self.shape)
+        after = (0, counts[1] - self.shape[1], 0, counts[0] - self.shape[0])
+        return F.pad(grid, after).flatten(4)
+
+
+def _pair(option: Any) -> tuple[int, int]:
+    given = list(option) if isinstance(option, Sequence) else [option]
+    first, second = given * 2 if len(given) == 1 else given
+    return int(first), int(second)

@@ -1,0 +1,129 @@
+"""Normalisation: by stored statistics, or by those of each row."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from stoic.sensitivity.operators.contract import (
+    UP,
+    Adjoint,
+    Crossing,
+    Turn,
+    two_norm,
+)
+
+__all__ = ["batch_norm", "layer_norm"]
+
+_TERMS = 12
+_LAYER_TERMS = 24
+
+
+def batch_norm(crossing: Crossing) -> Turn | None:
+    """Scale and shift every channel; errors of its statistics are relative ones."""
+    call, value = crossing.call, crossing.value
+    if call.step.kwargs or not call.only(0) or value.dim() < 2:
+        return None
+    shape = (-1, *[1] * (value.dim() - 2))
+    beta, mean = (call.size(i).reshape(shape) for i in (2, 3))
+    variance, gamma = call.arg(4).reshape(shape), call.arg(1)
+    wrong = [_relative(crossing, i).reshape(shape) for i in range(1, 5)]
+    factor = torch.rsqrt(variance + call.arg(6))
+    factor = factor if gamma is None else factor * gamma.reshape(shape)
+    # (1 + e) / sqrt(1 - e): how far the factor of a channel may be off, relative.
+    off = (1 + wrong[0]) * (1 - wrong[3]).clamp(min=0.0).rsqrt() - 1
+    moved = crossing.moved[0]
+    most = factor.abs() * moved.most * UP
+    size = factor.abs() * (value.abs() + moved.most)
+    centre = factor.abs() * mean
+    errors = off * size + ((1 + off) * (1 + wrong[2]) - 1) * centre + wrong[1] * beta
+
+    return Turn(
+        most=most,
+        stretch=lambda norm: norm * (float(factor.abs().max()) * UP),
+        adjoint=Adjoint(
+            lambda g: (g * factor,), lambda g: (g * factor.abs() * UP,), _TERMS
+        ),
+        size=size + errors + centre + beta,
+        terms=_TERMS,
+        errors=errors * UP,
+        carry=lambda sizes: sizes * factor.abs() * UP,
+    )
+
+
+def _relative(crossing: Crossing, position: int) -> Tensor:
+    """Return the relative error of each word of a stored argument."""
+    name = crossing.call.name(position)
+    error = None if name is None else crossing.errors(name)
+    if error is None:
+        return torch.zeros(1, dtype=torch.float64)
+    sizes = crossing.call.size(position).clamp(min=1e-300)
+    return (error.expand_as(sizes) / sizes).nan_to_num(0.0, torch.inf)
+
+
+def layer_norm(crossing: Crossing) -> Turn | None:
+    """Bound by the least spread s that a row, the last dimension, can have.
+
+    With w the row's deviation less its mean, u the centred row and n its length: its
+    inverse spread moves by |w| / (sqrt(n) s^2) at most, and from its derivative's lead
+    by 2 |w|^2 / (n s^3).
+    """
+    call, value, moved = crossing.call, crossing.value, crossing.moved[0]
+    if not call.only(0) or len(call.arg(1)) != 1 or call.step.kwargs:
+        return None
+    gamma, wrong, shift = _affine(crossing)
+    root, eps = value.shape[-1] ** 0.5, float(call.arg(4, 1e-5))
+    rows = two_norm(moved.most.flatten(0, -2)).reshape(*value.shape[:-1], 1) / root
+    centred = (value - value.mean(-1, keepdim=True)).abs()
+    spread = (centred.square().mean(-1, keepdim=True) + eps).sqrt()
+    # The spread is a norm over sqrt(n): it moves by no more than the row's norm does.
+    least = torch.maximum(spread - rows, torch.full_like(spread, eps**0.5)) / UP
+    shaken = (moved.most + moved.most.mean(-1, keepdim=True)) * UP
+    turned = rows / least.square() * UP
+    drift = shaken / least + centred * turned
+    size = centred / spread + drift
+    bend = shaken * turned + centred * turned * rows / least * 2
+    steepest = ((gamma.abs() + wrong).max() / least).flatten(1).amax(1)
+    return Turn(
+        most=gamma.abs() * drift * UP,
+        stretch=lambda norm: norm * steepest * UP,
+        adjoint=_through_rows(value, gamma, spread),
+        bend=bend * gamma.abs() * UP,
+        size=size * gamma.abs() + shift,
+        terms=_LAYER_TERMS + value.shape[-1],
+        errors=(wrong * size + _shift_error(crossing)) * UP,
+    )
+
+
+def _through_rows(value: Tensor, gamma: Tensor, spread: Tensor) -> Adjoint:
+    """Return (g - mean g - unit mean(unit g)) / spread of g times the scale."""
+    unit = (value - value.mean(-1, keepdim=True)) / spread
+
+    def signed(gradient: Tensor) -> tuple[Tensor, ...]:
+        scaled = gradient * gamma
+        pull = unit * (unit * scaled).mean(-1, keepdim=True)
+        return ((scaled - scaled.mean(-1, keepdim=True) - pull) / spread,)
+
+    def absolute(gradient: Tensor) -> tuple[Tensor, ...]:
+        scaled = gradient * gamma.abs()
+        pull = unit.abs() * (unit.abs() * scaled).mean(-1, keepdim=True)
+        return ((scaled + scaled.mean(-1, keepdim=True) + pull) / spread * UP,)
+
+    return Adjoint(signed, absolute, 2 * value.shape[-1])
+
+
+def _affine(crossing: Crossing) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the scale, its errors, and the size of the shift."""
+    call = crossing.call
+    scale = call.arg(2)
+    gamma = torch.ones(1, dtype=torch.float64) if scale is None else scale.double()
+    name = call.name(2)
+    error = None if name is None else crossing.errors(name)
+    wrong = torch.zeros_like(gamma) if error is None else error.expand_as(gamma)
+    return gamma, wrong, call.size(3)
+
+
+def _shift_error(crossing: Crossing) -> Tensor:
+    name = crossing.call.name(3)
+    error = None if name is None else crossing.errors(name)
+    return torch.zeros(1, dtype=torch.float64) if error is None else error

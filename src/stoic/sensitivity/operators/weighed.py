@@ -1,0 +1,219 @@
+"""Convolutions and matrix products with a stored operand: where the work is.
+
+Absolute numbers are only added up, never subtracted, so float32 is enough for them:
+their sums are off by a known share, and rounded up. Gradients keep their signs and are
+carried in float64.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stoic.network.certified.contract import Call
+from stoic.sensitivity.operators.contract import UP, Adjoint, Crossing, Turn, beside
+
+__all__ = ["weighed"]
+
+_ATEN = torch.ops.aten
+_CONVOLUTIONS: dict[Any, int] = {
+    _ATEN.conv1d.default: 1,
+    _ATEN.conv2d.default: 2,
+    _ATEN.conv3d.default: 3,
+}
+# Positions of value, weight and bias, and whether the weight's rows are the results.
+_PRODUCTS: dict[Any, tuple[int, int, int | None, bool]] = {
+    _ATEN.linear.default: (0, 1, 2, True),
+    _ATEN.addmm.default: (1, 2, 0, False),
+    _ATEN.mm.default: (0, 1, None, False),
+    _ATEN.matmul.default: (0, 1, None, False),
+}
+# What is lost below float32's smallest numbers.
+_FLOOR = 1e-36
+_EXTRA = 2
+
+
+@dataclass(frozen=True)
+class _Map:
+    """A linear map by its weight, forwards and backwards.
+
+    Args:
+        run: From a value and a weight to a result.
+        back: From a result's gradient, any number of rows, and a weight to the value's.
+        terms: How many products are added up in an element of the result.
+        fan: How many in an element of the value, on the way back.
+    """
+
+    run: Callable[[Tensor, Tensor], Tensor]
+    back: Callable[[Tensor, Tensor], Tensor]
+    terms: int
+    fan: int
+
+    def sizes(self, value: Tensor, weight: Tensor) -> Tensor:
+        """Run on absolute numbers, in float32, rounded up to float64."""
+        return _up(self.run(_single(value), weight), self.terms)
+
+    def sizes_back(self, gradient: Tensor, weight: Tensor) -> Tensor:
+        """Carry absolute gradients back, likewise."""
+        return _up(self.back(_single(gradient), weight), self.fan)
+
+
+def _single(sizes: Tensor) -> Tensor:
+    return (sizes * (1 + 2**-22)).float()
+
+
+def _up(sizes: Tensor, terms: int) -> Tensor:
+    share = (terms + 8) * 2.0**-23
+    return sizes.double() * (1 + share) + _FLOOR * terms
+
+
+def weighed(crossing: Crossing) -> Turn | None:
+    """Bound a convolution or a product by its weight's absolute numbers."""
+    call = crossing.call
+    found = _map_of(call)
+    if found is None:
+        return None
+    ours, place, bias = found
+    weight = call.arg(place).double()
+    sizes, moved = _single(weight.abs()), crossing.moved[0]
+    value = crossing.value.abs() + moved.most
+    carried = ours.sizes(value, sizes)
+    wrong = _Wrong.of(crossing, place, bias)
+    errors = wrong.of_result(ours, carried, value)
+    offset = _offset(call, bias)
+    most = torch.minimum(
+        ours.sizes(moved.most, sizes), _by_rows(crossing, place, weight)
+    )
+
+    return Turn(
+        most=most,
+        stretch=lambda norm: norm * crossing.gain(),
+        adjoint=Adjoint(
+            lambda gradient: (_rows(ours.back, gradient, weight),),
+            lambda gradient: (_rows(ours.sizes_back, gradient, sizes),),
+            ours.fan,
+        ),
+        size=carried + errors + offset,
+        terms=ours.terms + _EXTRA,
+        errors=errors,
+        carry=lambda each: ours.sizes(each, sizes),
+    )
+
+
+def _rows(
+    back: Callable[[Tensor, Tensor], Tensor], gradient: Tensor, weight: Tensor
+) -> Tensor:
+    """Carry gradients of several outputs back, as the rows of one batch."""
+    rows = back(gradient.flatten(0, 1), weight)
+    return rows.reshape(*gradient.shape[:2], *rows.shape[1:])
+
+
+@dataclass(frozen=True)
+class _Wrong:
+    """Errors of the stored words.
+
+    Args:
+        share: Of every word of the weight, relative.
+        weight: Of the weight's words, absolute, beside that; float32, rounded up.
+        bias: Of the bias.
+    """
+
+    share: float
+    weight: Tensor | None
+    bias: Tensor | float
+
+    @classmethod
+    def of(cls, crossing: Crossing, place: int, bias: int | None) -> _Wrong:
+        """Read them from what is perturbed."""
+        call = crossing.call
+        name = call.name(place)
+        steps = None if name is None else crossing.steps(name)
+        other = None if bias is None else call.name(bias)
+        off = None if other is None else crossing.errors(other)
+        return cls(
+            crossing.share if name is not None and steps is None else 0.0,
+            None if steps is None else _single(steps.double()),
+            0.0 if off is None else _in_channels(call, off),
+        )
+
+    def of_result(self, ours: _Map, carried: Tensor, value: Tensor) -> Tensor:
+        """Return what they add to the result."""
+        errors = carried * self.share + self.bias
+        if self.weight is not None:
+            errors = errors + ours.sizes(value, self.weight)
+        return errors
+
+
+def _offset(call: Call, bias: int | None) -> Tensor | float:
+    return 0.0 if bias is None else _in_channels(call, call.size(bias))
+
+
+def _in_channels(call: Call, numbers: Tensor) -> Tensor:
+    """Return numbers of a bias beside the result."""
+    dims = _CONVOLUTIONS.get(call.step.op)
+    return numbers if dims is None else numbers.reshape(-1, *[1] * dims)
+
+
+def _by_rows(crossing: Crossing, place: int, weight: Tensor) -> Tensor:
+    """Bound each element by the norm of its row times that of the deviation."""
+    result, op = crossing.call.result, crossing.call.step.op
+    by_row = op in _CONVOLUTIONS or op is _ATEN.linear.default
+    flat = weight.flatten(1) if by_row else weight.t()
+    rows = flat.norm(dim=1) * UP
+    shape = (-1, *[1] * _CONVOLUTIONS.get(op, 0))
+    bound: Tensor = rows.reshape(shape) * beside(crossing.moved[0].norm, result)
+    return bound
+
+
+def _map_of(call: Call) -> tuple[_Map, int, int | None] | None:
+    if call.step.kwargs:
+        return None
+    op = call.step.op
+    if op in _CONVOLUTIONS and call.only(0):
+        return _convolution(call), 1, 2
+    if op not in _PRODUCTS:
+        return None
+    value, place, bias, turned = _PRODUCTS[op]
+    matrix = call.arg(place)
+    if not call.only(value) or matrix.dim() != 2 or call.arg(value).dim() < 2:
+        return None
+    rows, columns = matrix.shape if turned else matrix.shape[::-1]
+    if turned:
+        ours = _Map(lambda v, w: v @ w.t(), lambda g, w: g @ w, columns, rows)
+    else:
+        ours = _Map(lambda v, w: v @ w, lambda g, w: g @ w.t(), columns, rows)
+    return ours, place, bias
+
+
+def _convolution(call: Call) -> _Map:
+    dims = _CONVOLUTIONS[call.step.op]
+    stride, padding, dilation = (
+        _each(call.arg(at, default), dims) for at, default in ((3, 1), (4, 0), (5, 1))
+    )
+    groups, weight = int(call.arg(6, 1)), call.arg(1)
+    shape = call.arg(0).shape[1:]
+    options = (stride, padding, dilation, False, [0] * dims, groups)
+
+    def run(value: Tensor, filters: Tensor) -> Tensor:
+        result: Tensor = _ATEN.convolution.default(value, filters, None, *options)
+        return result
+
+    def back(gradient: Tensor, filters: Tensor) -> Tensor:
+        like = gradient.new_empty(1).expand(len(gradient), *shape)
+        found: Tensor = _ATEN.convolution_backward.default(
+            gradient, like, filters, None, *options, [True, False, False]
+        )[0]
+        return found
+
+    fan = len(weight) // groups * math.prod(weight.shape[2:])
+    return _Map(run, back, weight[0].numel(), fan)
+
+
+def _each(option: Any, dims: int) -> list[int]:
+    given = list(option) if isinstance(option, list | tuple) else [option]
+    return given * dims if len(given) == 1 else given

@@ -1,0 +1,63 @@
+"""What may differ between two runs of a network: inputs, stored words, rounding."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+
+__all__ = ["DOUBLE", "Perturbation"]
+
+DOUBLE = 2.0**-53
+"""The rounding of float64, in which bounds are computed: always part of the set."""
+
+
+@dataclass(frozen=True)
+class Perturbation:
+    """A set of perturbations; all of them may come at once.
+
+    Args:
+        radius: Of the inputs' deviation, relative to the norm of each input.
+        norm: Of the radius: 2, or infinity for the same in every element.
+        stored: Relative error of every stored word.
+        stored_steps: Absolute errors of stored words, by the name of their tensor; each
+            a number, or a tensor that fits.
+        values: Relative error of every computed value, as it is stored.
+        value_steps: Absolute errors of computed values, by name.
+        sums: Relative error of each product and each addition inside an operator.
+
+    Raises:
+        ValueError: A number is negative or not finite, or there is no such norm.
+    """
+
+    radius: float = 0.0
+    norm: float = 2
+    stored: float = 0.0
+    stored_steps: Mapping[str, float | torch.Tensor] = field(default_factory=dict)
+    values: float = 0.0
+    value_steps: Mapping[str, float] = field(default_factory=dict)
+    sums: float = DOUBLE
+
+    def __post_init__(self) -> None:
+        for name in ("radius", "stored", "values", "sums"):
+            number = getattr(self, name)
+            if not (math.isfinite(number) and number >= 0):
+                raise ValueError(f"{name} must be finite and >= 0, got {number}")
+        if self.norm not in (2, math.inf):
+            raise ValueError(f"norm must be 2 or inf, got {self.norm}")
+
+    @classmethod
+    def of_format(cls, dtype: torch.dtype) -> Perturbation:
+        """Return what a run in another format may change.
+
+        Every stored word, of the network and of a computed value, is rounded to it.
+        Sums inside an operator are in float32 or wider, as kernels of half-precision
+        formats have it. Overflow and underflow are not part of it.
+        """
+        unit = torch.finfo(dtype).eps / 2
+        sums = min(unit, torch.finfo(torch.float32).eps / 2)
+        # A float32 network's own words are exact in float32.
+        stored = unit if unit > sums else 0.0
+        return cls(stored=stored, values=unit, sums=sums)

@@ -1,0 +1,228 @@
+"""Forwards: everything that each value of a program can become under a perturbation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from stoic.network.certified.backward import fixed_values
+from stoic.network.certified.contract import Call
+from stoic.network.program import Program, Values
+from stoic.sensitivity.operators import turn_of
+from stoic.sensitivity.operators.contract import (
+    UP,
+    Crossing,
+    Moved,
+    Turn,
+    beside,
+    two_norm,
+)
+from stoic.sensitivity.perturbation import Perturbation
+
+__all__ = ["Gain", "NotKnownError", "Passed", "Reach", "reached", "wide"]
+
+_SIZE = torch.ops.aten.sym_size.int
+Gain: TypeAlias = Callable[..., float]
+"""From a linear step, or two in a row, to the 2-norm of their map, or infinity."""
+
+
+class NotKnownError(ValueError):
+    """An operator has no bound; the message names it and says what to do."""
+
+
+@dataclass(frozen=True)
+class Passed:
+    """A step whose result may move.
+
+    Args:
+        call: The step on golden values, float64.
+        turn: What it does with what it reads.
+        rounding: What it adds to the deviation by rounding.
+        wrong: What it adds because of wrong stored words.
+        moved: How far its result may move in all.
+        product: The same by norms of operators alone: the 2-norm, [inputs].
+    """
+
+    call: Call
+    turn: Turn
+    rounding: Tensor
+    wrong: Tensor
+    moved: Moved
+    product: Tensor
+
+    @property
+    def source(self) -> Tensor:
+        """All that it adds to the deviation by itself."""
+        return self.rounding + self.wrong
+
+
+@dataclass(frozen=True)
+class Reach:
+    """All that a program can become, on one batch.
+
+    Args:
+        program: In float64.
+        values: Golden values.
+        given: How far each input of the program may move, by name.
+        passed: The steps that move, by name, in order.
+    """
+
+    program: Program
+    values: Values
+    given: Mapping[str, Moved]
+    passed: Mapping[str, Passed]
+
+    def moved(self, name: str) -> Moved:
+        """Return how far a value that deviates may move."""
+        return self.given[name] if name in self.given else self.passed[name].moved
+
+    def product(self, name: str) -> Tensor:
+        """Return the same by norms of operators alone."""
+        found = self.given.get(name)
+        return self.passed[name].product if found is None else found.norm
+
+
+def wide(program: Program) -> Program:
+    """Return the program with its stored numbers in float64."""
+    stored = {name: _wide(value) for name, value in program.stored.items()}
+    return replace(program, stored=stored)
+
+
+def _wide(value: Any) -> Any:
+    if isinstance(value, Tensor) and value.is_floating_point():
+        return value.detach().double()
+    return value
+
+
+@torch.no_grad()
+def reached(
+    program: Program,
+    leaves: Sequence[Any],
+    perturbation: Perturbation,
+    gain: Gain = lambda *calls: math.inf,
+) -> Reach:
+    """Run a program on a batch, with bounds of everything it can become.
+
+    Args:
+        program: Captured; it stays as it is.
+        leaves: The batch, one entry per input of the program.
+        perturbation: What may differ.
+        gain: The 2-norm of a step's linear map, or infinity.
+
+    Raises:
+        NotKnownError: An operator has no bound.
+        ValueError: A golden value is not finite.
+    """
+    ours = wide(program)
+    values = ours.given([_wide(leaf) for leaf in leaves])
+    given = {
+        name: _given(values[name], perturbation)
+        for name in ours.inputs
+        if isinstance(values[name], Tensor) and values[name].is_floating_point()
+    }
+    fixed = {*fixed_values(ours), *(set(ours.inputs) - given.keys())}
+    reach = Reach(ours, values, given, passed := {})
+    for step in ours.steps:
+        values[step.name] = step(values.__getitem__)
+        if step.op is _SIZE or fixed.issuperset(step.inputs):
+            fixed.add(step.name)
+            continue
+        call = Call(step, values.__getitem__, fixed)
+        _check_finite(call)
+        passed[step.name] = _passed(call, reach, perturbation, gain)
+    return reach
+
+
+def _check_finite(call: Call) -> None:
+    if not bool(call.result.isfinite().all()):
+        raise ValueError(
+            f"golden values must be finite, got others in {call.step.name}; "
+            "leave out the inputs that they come of"
+        )
+
+
+def _given(value: Tensor, perturbation: Perturbation) -> Moved:
+    """Return the deviation of an input: a ball about it, or a box."""
+    norm = value.flatten(1).norm(dim=1) * perturbation.radius * UP
+    if perturbation.norm == 2:
+        return Moved(beside(norm, value).expand_as(value).contiguous(), norm)
+    side = norm / value[0].numel() ** 0.5
+    return Moved(beside(side, value).expand_as(value).contiguous(), norm)
+
+
+def _passed(call: Call, reach: Reach, perturbation: Perturbation, gain: Gain) -> Passed:
+    """Bound one step, what it adds by itself included."""
+    reads = [reach.moved(name) for name in call.reads]
+    steps = partial(_steps, call, perturbation)
+    own = partial(gain, call)
+    turn = turn_of(Crossing(call, tuple(reads), perturbation.stored, steps, own))
+    if turn is None:
+        raise _not_known(call, reach.program)
+    wrong = (torch.zeros_like(call.result) + turn.errors) * UP
+    rounding = _rounding(call, turn, perturbation)
+    source = two_norm(rounding + wrong)
+    norm = _stretched(turn, [moved.norm for moved in reads]) + source
+    product = _stretched(turn, [*map(reach.product, call.reads)]) + source
+    before = _before(call, turn, reach)
+    if before is not None:
+        assert turn.carry is not None
+        added = two_norm(turn.carry(before.source)) + source
+        both, (read,) = gain(before.call, call), before.call.reads
+        norm = torch.minimum(norm, _times(reach.moved(read).norm, both) + added)
+        product = torch.minimum(product, _times(reach.product(read), both) + added)
+    moved = Moved.tightened(turn.most + rounding + wrong, norm)
+    return Passed(call, turn, rounding, wrong, moved, product)
+
+
+def _not_known(call: Call, program: Program) -> NotKnownError:
+    name = call.step.operator
+    alike = sum(step.operator == name for step in program.steps)
+    return NotKnownError(
+        f"operator {name} of {call.step.path or 'the network'} must have a bound, got "
+        f"none ({alike} of {len(program.steps)} steps); ask for local numbers only"
+    )
+
+
+def _times(norm: Tensor, gain: float) -> Tensor:
+    return torch.where(norm == 0, 0.0, norm * gain)
+
+
+def _stretched(turn: Turn, norms: Sequence[Tensor]) -> Tensor:
+    """Stretch norms; what does not move does not move however far a map stretches."""
+    still = torch.stack([*norms]).amax(0) == 0
+    return torch.where(still, 0.0, turn.stretch(*norms))
+
+
+def _before(call: Call, turn: Turn, reach: Reach) -> Passed | None:
+    """Return the step before, where both are one linear map of one value."""
+    if turn.carry is None or call.reads[0] not in reach.passed:
+        return None
+    before = reach.passed[call.reads[0]]
+    return before if before.turn.carry is not None else None
+
+
+def _steps(call: Call, perturbation: Perturbation, name: str) -> Tensor | None:
+    """Return the absolute errors of a stored value's words, if any were given."""
+    if name not in perturbation.stored_steps:
+        return None
+    step = torch.as_tensor(perturbation.stored_steps[name], dtype=torch.float64)
+    return step.expand_as(call.golden(name))
+
+
+def _rounding(call: Call, turn: Turn, perturbation: Perturbation) -> Tensor:
+    """Return what a step adds by rounding, inside it and as its result is stored."""
+    rounding = torch.zeros_like(call.result)
+    if turn.size is not None:
+        inside = turn.terms * perturbation.sums
+        inside = inside / (1 - inside) if inside < 1 else math.inf
+        # Our own float64 rounds, too.
+        inside = max(inside, turn.terms * 2.0**-52)
+        stored = perturbation.values / (1 - perturbation.values)
+        rounding = turn.size * (inside + stored * (1 + inside))
+    return (rounding + perturbation.value_steps.get(call.step.name, 0.0)) * UP

@@ -1,0 +1,303 @@
+"""Certified bounds against what perturbations do, and where both must be equal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from stoic.network.captured import CapturedSubject
+from stoic.network.prepare import prepare
+from stoic.network.program import Program
+from stoic.network.subject import Inputs
+from stoic.sensitivity.condition import condition, kept
+from stoic.sensitivity.perturbation import Perturbation
+from stoic.sensitivity.reach import NotKnownError, reached, wide
+
+
+class Branching(nn.Module):
+    """Joins, gates, pools and normalisation in one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(2, 4, 3, padding=1)
+        self.norm = nn.BatchNorm2d(4)
+        self.side = nn.Conv2d(4, 4, 3, padding=2, dilation=2, groups=2)
+        self.gate = nn.Linear(4, 4)
+        self.last = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.norm(self.first(x)))
+        y = F.max_pool2d(y, 3, 2, 1)
+        z = y + F.silu(self.side(y))
+        gate = torch.sigmoid(self.gate(z.mean((2, 3))))
+        z = z * gate[:, :, None, None]
+        both = torch.cat([z, y], 1)
+        scores: Tensor = self.last(F.avg_pool2d(both, 2).mean((2, 3)))
+        return scores
+
+
+class Attending(nn.Module):
+    """One head of attention over four tokens, with a layer norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(6)
+        self.query, self.key, self.value = (nn.Linear(6, 6) for _ in range(3))
+        self.last = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(x)
+        scores = self.query(y) @ self.key(y).transpose(1, 2) / 6**0.5
+        y = x + torch.softmax(scores, -1) @ self.value(y)
+        result: Tensor = self.last(F.gelu(y).mean(1))
+        return result
+
+
+def stacked() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(2, 4, 3, stride=2),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(36, 8),
+        nn.Tanh(),
+        nn.Linear(8, 3),
+    )
+
+
+MADE: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "stacked": (stacked, (2, 14, 14)),
+    "branching": (Branching, (2, 10, 10)),
+    "attending": (Attending, (4, 6)),
+}
+
+
+def made(name: str, inputs: int = 4) -> tuple[Program, Tensor, str]:
+    torch.manual_seed(3)
+    make, shape = MADE[name]
+    network = make().eval()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean = torch.randn(4) * 0.1
+            module.running_var = torch.rand(4) + 0.5
+            module.weight.data = torch.randn(4)
+            module.bias.data = torch.randn(4)
+    x = torch.randn(inputs, *shape)
+    subject = prepare(network, Inputs((x,), {}))
+    assert isinstance(subject, CapturedSubject), subject.reason
+    return subject.program, x, subject.program.outputs[0].name
+
+
+def drawn(value: Tensor, most: Tensor, generator: torch.Generator) -> Tensor:
+    """Return a deviation inside a ball of that norm; half of them at its corners."""
+    noise = torch.randn(value.shape, generator=generator, dtype=torch.float64)
+    if torch.rand(1, generator=generator) < 0.5:
+        noise = noise.sign()
+    size: Tensor = noise.flatten(1).norm(dim=1) / most
+    return noise / size.reshape(-1, *[1] * (value.dim() - 1))
+
+
+@pytest.mark.parametrize("radius", [1e-6, 1e-3, 0.1, 1.0])
+@pytest.mark.parametrize("name", MADE)
+def test_no_value_moves_further_than_was_said(name: str, radius: float) -> None:
+    program, x, scores = made(name)
+    perturbation = Perturbation(radius=radius)
+    reach = reached(program, [x], perturbation)
+    whole = condition(program, [x], scores, perturbation)
+    exact, generator = wide(program), torch.Generator().manual_seed(0)
+    golden = exact.run([x.double()])
+
+    for _ in range(60):
+        moved = x.double() + drawn(x, reach.given[program.inputs[0]].norm, generator)
+        values = exact.run([moved])
+        for each, passed in reach.passed.items():
+            change = (values[each] - golden[each]).abs()
+            assert (change <= passed.moved.most).all(), each
+            assert (change.flatten(1).norm(dim=1) <= passed.moved.norm).all(), each
+            assert (change.flatten(1).norm(dim=1) <= passed.product).all(), each
+        change = (values[scores] - golden[scores]).norm(dim=1)
+        assert (change <= whole.certified).all()
+        assert (change <= whole.linearised).all()
+    if radius < 1e-5:
+        # A bound that says nothing would hold, too.
+        assert (whole.certified < 3 * whole.local).all()
+        assert (whole.average < whole.local).all()
+
+
+@pytest.mark.parametrize("share", [1e-6, 1e-2, 0.3])
+@pytest.mark.parametrize("name", MADE)
+def test_wrong_words_move_nothing_further_than_was_said(
+    name: str, share: float
+) -> None:
+    program, x, scores = made(name)
+    perturbation = Perturbation(stored=share)
+    reach = reached(program, [x], perturbation)
+    whole = condition(program, [x], scores, perturbation)
+    safe = kept(program, [x], scores, perturbation)
+    exact = wide(program)
+    golden = exact.run([x.double()])
+    torch.manual_seed(0)
+
+    for turn in range(60):
+        wrong = {
+            key: value * (1 + share * _within(value, corners=turn % 2 == 0))
+            if isinstance(value, Tensor) and value.is_floating_point()
+            else value
+            for key, value in exact.stored.items()
+        }
+        values = Program.run(_with(exact, wrong), [x.double()])
+        for each, passed in reach.passed.items():
+            change = (values[each] - golden[each]).abs()
+            assert (change <= passed.moved.most).all(), each
+        change = (values[scores] - golden[scores]).norm(dim=1)
+        assert (change <= whole.certified).all()
+        assert (change <= whole.linearised).all()
+        same = values[scores].argmax(1) == golden[scores].argmax(1)
+        assert same[safe].all()
+
+
+def _within(value: Tensor, *, corners: bool) -> Tensor:
+    noise = torch.rand_like(value) * 2 - 1
+    return noise.sign() if corners else noise
+
+
+def _with(program: Program, stored: dict[str, Any]) -> Program:
+    return replace(program, stored=stored)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", MADE)
+def test_a_run_in_another_format_stays_inside(name: str, dtype: torch.dtype) -> None:
+    program, x, scores = made(name)
+    whole = condition(program, [x], scores, Perturbation.of_format(dtype))
+    golden = wide(program).run([x.double()])[scores]
+    rounded = {
+        key: value.to(dtype)
+        if isinstance(value, Tensor) and value.is_floating_point()
+        else value
+        for key, value in program.stored.items()
+    }
+
+    # What is given is rounded, too: a perturbation of the inputs.
+    given = x.to(dtype)
+    values = _with(program, rounded).run([given])[scores]
+    exact = wide(program).run([given.double()])[scores]
+
+    change = (values.double() - exact).norm(dim=1)
+    assert (change <= whole.certified).all()
+    assert golden.shape == exact.shape
+
+
+def test_bounds_of_a_linear_network_are_exact() -> None:
+    torch.manual_seed(0)
+    layers = nn.Linear(12, 6), nn.Linear(6, 4)
+    network = nn.Sequential(nn.Flatten(), *layers).eval()
+    x = torch.randn(3, 3, 4)
+    subject = prepare(network, Inputs((x,), {}))
+    assert isinstance(subject, CapturedSubject)
+    program = subject.program
+    found = condition(program, [x], program.outputs[0].name, Perturbation(radius=0.5))
+
+    first, second = (layer.weight.double() for layer in layers)
+    true = torch.linalg.matrix_norm(second @ first, 2)
+
+    assert torch.allclose(found.growth(found.linearised), true, rtol=1e-6)
+    assert torch.allclose(found.growth(found.local), true, rtol=1e-6)
+    product = torch.linalg.matrix_norm(first, 2) * torch.linalg.matrix_norm(second, 2)
+    assert torch.allclose(found.growth(found.product), product, rtol=1e-3)
+    mean = (second @ first).norm() / 12**0.5
+    assert torch.allclose(found.growth(found.average), mean, rtol=1e-6)
+
+
+def test_a_layer_of_relu_is_bounded_as_by_all_its_patterns() -> None:
+    torch.manual_seed(1)
+    layers = nn.Linear(3, 5), nn.Linear(5, 2)
+    network = nn.Sequential(layers[0], nn.ReLU(), layers[1]).eval()
+    x = torch.randn(6, 3)
+    subject = prepare(network, Inputs((x,), {}))
+    assert isinstance(subject, CapturedSubject)
+    program = subject.program
+    first, second = (layer.weight.double() for layer in layers)
+    for radius in (1e-9, 10.0):
+        found = condition(
+            program, [x], program.outputs[0].name, Perturbation(radius=radius)
+        )
+        patterns = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 5).double()
+        every = torch.stack(
+            [torch.linalg.matrix_norm(second * p @ first, 2) for p in patterns]
+        )
+        on = (layers[0](x) > 0).double()
+        here = torch.stack(
+            [torch.linalg.matrix_norm(second * p @ first, 2) for p in on]
+        )
+        assert (found.growth(found.certified) >= here * (1 - 1e-9)).all()
+        if radius < 1:
+            assert torch.allclose(found.growth(found.linearised), here, rtol=1e-3)
+        else:
+            assert (found.growth(found.product) >= every.max() * (1 - 1e-9)).all()
+
+
+def test_networks_of_known_constant_are_within_a_hundredth() -> None:
+    torch.manual_seed(2)
+    orthogonal = nn.utils.parametrizations.orthogonal
+    layers = [orthogonal(nn.Linear(16, 16)) for _ in range(4)]
+    network = nn.Sequential(*layers).eval()
+    x = torch.randn(5, 16)
+    for layer in layers:
+        nn.utils.parametrize.remove_parametrizations(layer, "weight")
+    subject = prepare(network, Inputs((x,), {}))
+    assert isinstance(subject, CapturedSubject)
+    program = subject.program
+
+    found = condition(program, [x], program.outputs[0].name, Perturbation(radius=0.1))
+
+    for bound in (found.product, found.linearised, found.local):
+        assert torch.allclose(
+            found.growth(bound), torch.ones(5, dtype=torch.float64), rtol=0.01
+        )
+
+
+def test_an_operator_without_a_bound_is_named() -> None:
+    class Odd(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.cumsum(x, 1)
+
+    x = torch.randn(3, 4)
+    subject = prepare(Odd().eval(), Inputs((x,), {}))
+    assert isinstance(subject, CapturedSubject)
+    with pytest.raises(NotKnownError, match=r"cumsum.*1 of 1 steps.*local"):
+        reached(subject.program, [x], Perturbation(radius=0.1))
+
+
+def test_an_input_on_which_golden_is_not_finite_is_refused() -> None:
+    program, x, _ = made("stacked")
+    x[1, 0, 0, 0] = math.inf
+    with pytest.raises(ValueError, match="golden values must be finite"):
+        reached(program, [x], Perturbation(radius=0.1))
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ({"radius": -1.0}, "radius must be finite and >= 0, got -1.0"),
+        ({"stored": math.nan}, "stored must be finite"),
+        ({"norm": 1}, "norm must be 2 or inf, got 1"),
+    ],
+)
+def test_sets_that_are_none_are_refused(words: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        Perturbation(**words)
+
+
+def test_scores_of_zero_have_no_relative_change() -> None:
+    program, x, scores = made("stacked")
+    found = condition(program, [x], scores, Perturbation(radius=0.1))
+    object.__setattr__(found, "scores", torch.zeros_like(found.scores))
+    assert found.number(found.certified, 0.1).isnan().all()
