@@ -443,3 +443,19 @@ def test_pgd_moves_outputs_at_least_as_far_as_that_of_foolbox(norm: float) -> No
 
     ratio = change(f, x, ours) / change(f, x, moved)
     assert ratio.median() >= 1 and ratio.min() > 0.97
+
+
+@pytest.mark.peers
+def test_an_attack_of_foolbox_is_taken_by_its_call() -> None:
+    f, x = small().float(), images(8).float()
+    foolbox, model = _foolbox(f)
+    theirs, winner = foolbox.attacks.L2PGD(steps=5), f(x).argmax(1)
+    taken = Foreign(
+        "L2PGD", lambda y: theirs(model, y, winner, epsilons=0.3)[1], arrays=False
+    )
+
+    (found,) = measured_growth(f, x, [0.05], attacks=[taken])
+
+    size = 0.05 * x.flatten(1).norm(dim=1)
+    torch.testing.assert_close(found.size, size, rtol=1e-4, atol=0)
+    assert (found.change > 0).all()

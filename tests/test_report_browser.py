@@ -6,12 +6,15 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from made_runs import MadeTrial, a_manifest, a_site, make_run
 from stoic.report import write_report
+from stoic.report.sensitivity import SensitivityRecord, write_sensitivity_report
+from test_report_sensitivity import RECORD
 
 NAME = f"{'long' * 9}.<script>alert(1)</script>&\"'"
 MEASURE = """<script>
@@ -58,17 +61,30 @@ def opened(browser: str, page: Path, folder: Path) -> subprocess.CompletedProces
     )
 
 
-@pytest.mark.browser
-@pytest.mark.parametrize("width", [390, 1440])
-def test_a_browser_shows_it_without_error_request_or_overflow(
-    browser: str, width: int, tmp_path: Path
-) -> None:
+def of_a_run(folder: Path) -> Path:
     sites = [a_site(f"{NAME}.{i}.weight", 4, order=i) for i in range(9)]
     manifest = a_manifest(
         sites, plan={"name": "uniform", "trials": 99, "replacement": False}
     )
     trials = [MadeTrial(s.name, 0, b, failed=[0]) for s in sites for b in range(11)]
-    path = write_report(make_run(tmp_path / "run", manifest, trials).path)
+    return write_report(make_run(folder / "run", manifest, trials).path)
+
+
+def of_sensitivity(folder: Path) -> Path:
+    record: SensitivityRecord = json.loads(
+        json.dumps(RECORD).replace("PGD", "PGD" * 30)
+    )
+    record["network"] = NAME
+    return write_sensitivity_report(record, folder / "page.html")
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize("page", [of_a_run, of_sensitivity])
+def test_a_browser_shows_it_without_error_request_or_overflow(
+    browser: str, page: Callable[[Path], Path], width: int, tmp_path: Path
+) -> None:
+    path = page(tmp_path)
     # A window may not be as narrow as a phone; a frame may. It may run our script.
     source = path.read_text(encoding="utf-8").replace("</head>", MEASURE)
     policy = "default-src 'none'"
