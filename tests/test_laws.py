@@ -25,7 +25,7 @@ LAYERS = {
     **dict.fromkeys(
         (
             *("report", "cases", "settings", "study"),
-            *("monitoring", "widths", "cli"),
+            *("conditioning", "monitoring", "widths", "cli"),
         ),
         SURFACE,
     ),

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from stoic.cases import Case, load
+    from stoic.conditioning import condition
     from stoic.study import Measured, open_measured, pvf
     from stoic.widths import bits
 
@@ -14,6 +15,7 @@ __all__ = [
     "Measured",
     "__version__",
     "bits",
+    "condition",
     "load",
     "open_measured",
     "pvf",
@@ -24,6 +26,7 @@ _HOMES = {
     "Case": "stoic.cases",
     "Measured": "stoic.study",
     "bits": "stoic.widths",
+    "condition": "stoic.conditioning",
     "load": "stoic.cases",
     "open_measured": "stoic.study",
     "pvf": "stoic.study",

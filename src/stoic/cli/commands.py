@@ -75,6 +75,7 @@ from stoic.cli.options import (
     WithNonfinite,
 )
 from stoic.cli.output import aligned, chat, print_measured, progress
+from stoic.cli.sensitivity import sensitivity
 
 if TYPE_CHECKING:
     from stoic.cases import Case
@@ -92,6 +93,7 @@ app = typer.Typer(
 monitor.command()(rehearse.run)
 app.add_typer(monitor)
 app.command()(bits)
+app.command()(sensitivity)
 
 
 def _print_version(wanted: bool) -> None:

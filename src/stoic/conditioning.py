@@ -1,0 +1,354 @@
+"""How far perturbations can move a network's scores, by bounds and by trial."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from stoic.campaign.checks import check_count, check_inputs
+from stoic.campaign.scores import scores_of
+from stoic.campaign.untouched import untouched
+from stoic.network.captured import CapturedSubject
+from stoic.network.prepare import prepare
+from stoic.network.program import Program
+from stoic.network.subject import Inputs
+from stoic.sensitivity.condition import Condition
+from stoic.sensitivity.condition import condition as bounded
+from stoic.sensitivity.gains import gain_by_norms
+from stoic.sensitivity.growth import ATTACKS, measured_growth
+from stoic.sensitivity.jacobian import function_of
+from stoic.sensitivity.local import average, frobenius, largest
+from stoic.sensitivity.norms import Store
+from stoic.sensitivity.perturbation import Perturbation
+from stoic.sensitivity.profile import LayerGain, profile
+from stoic.sensitivity.reach import reached
+from stoic.sensitivity.tightness import Claim, Tightness, tightness
+from stoic.study import as_inputs
+
+if TYPE_CHECKING:
+    from stoic.report.sensitivity import SensitivityRecord, TightnessRecord
+
+__all__ = ["Answer", "ConditionSettings", "Conditioned", "condition"]
+
+_FORMATS = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class ConditionSettings:
+    """What is asked.
+
+    Args:
+        radii: Of the inputs' deviation, relative to the 2-norm of each input.
+        norm: Of the deviation: 2, or infinity for the same in every element.
+        words: Relative error of every stored word; 0 not to ask.
+        formats: Whose rounding is asked about.
+        attacks: Whether growth is measured, too.
+        local_only: Whether bounds are left out, for networks with operators that have
+            none.
+        batch: Inputs per run.
+        seed: Of attacks and probes.
+    """
+
+    radii: tuple[float, ...] = (2.0**-24, 2.0**-16, 2.0**-8)
+    norm: float = 2
+    words: float = 2.0**-24
+    formats: tuple[str, ...] = ("float32", "bfloat16", "float16")
+    attacks: bool = True
+    local_only: bool = False
+    batch: int = 32
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is said of one kind of perturbation.
+
+    Args:
+        name: Of the perturbation.
+        size: Relative: radius, error of a word, or unit roundoff.
+        claims: Condition numbers of each input: relative change of the scores, for a
+            relative perturbation of that size, over the size.
+    """
+
+    name: str
+    size: float
+    claims: tuple[Claim, ...]
+
+    def median(self, name: str) -> float | None:
+        """Return the median over the inputs of a claim; None if it was not made."""
+        for claim in self.claims:
+            if claim.name == name:
+                return float(claim.values.nanmedian())
+        return None
+
+
+@dataclass(frozen=True)
+class Conditioned:
+    """The answers.
+
+    Args:
+        network: Name of its class.
+        inputs: How many.
+        settings: As asked.
+        answers: By perturbation.
+        layers: Which amplify, in order; empty without bounds.
+        tightness: Measured growth beside the claims, by radius.
+        seconds: That bounds took.
+        forwards: The same in runs of the network at the same batch.
+    """
+
+    network: str
+    inputs: int
+    settings: ConditionSettings
+    answers: tuple[Answer, ...]
+    layers: tuple[LayerGain, ...]
+    tightness: tuple[Tightness, ...]
+    seconds: float
+    forwards: float
+
+    def as_record(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {
+            "network": self.network,
+            "inputs": self.inputs,
+            "settings": asdict(self.settings),
+            "answers": [_plain(answer) for answer in self.answers],
+            "layers": [asdict(layer) for layer in self.layers],
+            "tightness": [each.as_record() for each in self.tightness],
+            "seconds": self.seconds,
+            "forwards": self.forwards,
+        }
+
+    def as_page(self, case: str) -> SensitivityRecord:
+        """Return the data of a page about a case."""
+        claims = [(answer, claim) for answer in self.answers for claim in answer.claims]
+        return {
+            "network": case,
+            "unit": "relative change of the scores for a relative perturbation",
+            "about": [("network", self.network), ("inputs", f"{self.inputs:,}")],
+            "estimates": [
+                {
+                    "name": f"{answer.name}, {answer.size:.2g}: {claim.name}",
+                    "label": claim.label,
+                    "values": [_finite(each) for each in claim.values.tolist()],
+                }
+                for answer, claim in claims
+            ],
+            "profile": [
+                {
+                    "name": layer.name,
+                    "kind": layer.operator,
+                    "amplification": _finite(layer.amplifies),
+                }
+                for layer in self.layers
+            ],
+            "tightness": [
+                cast("TightnessRecord", each.as_record()) for each in self.tightness
+            ],
+        }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _plain(answer: Answer) -> dict[str, Any]:
+    claims = [
+        {"name": c.name, "label": c.label, "values": c.values.tolist()}
+        for c in answer.claims
+    ]
+    return {"name": answer.name, "size": answer.size, "claims": claims}
+
+
+def condition(
+    network: nn.Module,
+    inputs: Any,
+    settings: ConditionSettings | None = None,
+    *,
+    progress: Progress | None = None,
+    **changes: Any,
+) -> Conditioned:
+    """Say how far perturbations can move the scores of a network.
+
+    Args:
+        network: In evaluation mode; left bit for bit as it was.
+        inputs: As `stoic.pvf` takes them.
+        settings: What is asked.
+        progress: Told how many questions are answered, of how many.
+        **changes: Fields of the settings.
+
+    Raises:
+        NotKnownError: An operator has no bound; ask for local numbers only.
+        ValueError: The network cannot be captured, a golden value is not finite, or a
+            setting is none; one line says what to do.
+    """
+    chosen = replace(settings or ConditionSettings(), **changes)
+    _check(chosen)
+    given = as_inputs(inputs)
+    check_inputs(given, None)
+    with untouched(network):
+        subject = prepare(network, given)
+        if not isinstance(subject, CapturedSubject):
+            raise ValueError(f"network must be captured, got {subject.reason}")
+        asked = _Asked(subject.program, given, chosen)
+        found = asked.answered(progress or (lambda done, total: None))
+    return replace(found, network=type(network).__name__)
+
+
+def _check(chosen: ConditionSettings) -> None:
+    check_count("batch", chosen.batch)
+    if unknown := sorted({*chosen.formats} - _FORMATS.keys()):
+        raise ValueError(
+            f"formats must be among {', '.join(_FORMATS)}, got {', '.join(unknown)}"
+        )
+    if not chosen.radii or min(chosen.radii) <= 0:
+        raise ValueError(f"radii must be positive, got {list(chosen.radii) or 'none'}")
+    for radius in chosen.radii:
+        Perturbation(radius=radius, norm=chosen.norm, stored=chosen.words)
+
+
+class _Asked:
+    """A program on inputs, and what is asked about them."""
+
+    def __init__(
+        self, program: Program, given: Inputs, chosen: ConditionSettings
+    ) -> None:
+        self.program, self.given, self.chosen = program, given, chosen
+        self.scores = _scores_value(program, given)
+        self.store: Store = {}
+        self.seconds = 0.0
+
+    def answered(self, told: Progress) -> Conditioned:
+        """Ask one question after the other."""
+        chosen, answers, tight = self.chosen, list[Answer](), list[Tightness]()
+        kinds = [] if chosen.local_only else self._kinds()
+        total = len(chosen.radii) + len(kinds)
+        for radius in chosen.radii:
+            answer = self._inputs(radius)
+            if chosen.attacks:
+                tight.append(self._tight(radius, answer))
+            answers.append(answer)
+            told(len(answers), total)
+        for name, size, perturbation in kinds:
+            bounds = self._bounds(perturbation)
+            answers.append(Answer(name, size, _claims(bounds, size)))
+            told(len(answers), total)
+        layers = () if chosen.local_only else self._layers()
+        forwards = self.seconds / self._run_seconds()
+        return Conditioned(
+            *("", self.given.count, chosen, tuple(answers), layers, tuple(tight)),
+            seconds=self.seconds,
+            forwards=forwards,
+        )
+
+    def _kinds(self) -> list[tuple[str, float, Perturbation]]:
+        chosen = self.chosen
+        words = [("words", chosen.words, Perturbation(stored=chosen.words))]
+        formats = [(name, _FORMATS[name]) for name in chosen.formats]
+        return (words if chosen.words else []) + [
+            (name, torch.finfo(dtype).eps / 2, Perturbation.of_format(dtype))
+            for name, dtype in formats
+        ]
+
+    def _inputs(self, radius: float) -> Answer:
+        if self.chosen.local_only:
+            return Answer("inputs", radius, self._local())
+        bounds = self._bounds(Perturbation(radius=radius, norm=self.chosen.norm))
+        claims = _claims(bounds, radius)
+        known = any(claim.name == "local" for claim in claims)
+        return Answer("inputs", radius, claims if known else claims + self._local())
+
+    def _bounds(self, perturbation: Perturbation) -> list[Condition]:
+        begun = time.perf_counter()
+        found = [
+            bounded(self.program, part.leaves, self.scores, perturbation, self.store)
+            for part in self._parts()
+        ]
+        self.seconds += time.perf_counter() - begun
+        return found
+
+    def _parts(self) -> Iterator[Inputs]:
+        count, batch = self.given.count, self.chosen.batch
+        for start in range(0, count, batch):
+            yield self.given.rows(start, min(start + batch, count))
+
+    def _local(self) -> tuple[Claim, ...]:
+        """Ask for the derivative by products, where bounds do not give it."""
+        f, seed = function_of(self.program), self.chosen.seed
+        found: dict[str, list[Tensor]] = {"local": [], "average": []}
+        for part in self._parts():
+            x = part.leaves[0].double()
+            scale = x.flatten(1).norm(dim=1) / f(x).detach().norm(dim=1)
+            found["local"].append(largest(f, x, seed=seed).value * scale)
+            mean = average(frobenius(f, x, seed=seed).value, x)
+            found["average"].append(mean * scale)
+        return (
+            Claim("local", "local", torch.cat(found["local"])),
+            Claim("average", "average", torch.cat(found["average"])),
+        )
+
+    def _tight(self, radius: float, answer: Answer) -> Tightness:
+        x = torch.cat([part.leaves[0] for part in self._parts()]).double()
+        growth = measured_growth(
+            *(function_of(self.program), x, [radius], self.chosen.norm, ATTACKS),
+            seed=self.chosen.seed,
+            batch=self.chosen.batch,
+        )
+        return tightness(growth, answer.claims)
+
+    def _layers(self) -> tuple[LayerGain, ...]:
+        part = next(self._parts())
+        gain = gain_by_norms(self.store)
+        return profile(
+            reached(self.program, part.leaves, Perturbation(), gain), self.store
+        )
+
+    def _run_seconds(self) -> float:
+        """Return what the program itself takes on all inputs, the best of three."""
+        times = []
+        for _ in range(3):
+            begun = time.perf_counter()
+            for part in self._parts():
+                self.program.run(part.leaves)
+            times.append(time.perf_counter() - begun)
+        return min(times)
+
+
+def _scores_value(program: Program, given: Inputs) -> str:
+    """Return the name of the value that holds the scores."""
+    values = program.run(given.rows(0, min(2, given.count)).leaves)
+    scores = scores_of(program.answer(values.__getitem__))
+    if scores.dim() != 2 or not scores.is_floating_point():
+        raise ValueError(
+            "output must be scores, [inputs, classes], got a tensor of shape "
+            f"{tuple(scores.shape)}"
+        )
+    return next(name for name in program.output_names if values[name] is scores)
+
+
+_BOUNDS = ("product", "interval", "linearised", "certified")
+
+
+def _claims(found: Sequence[Condition], size: float) -> tuple[Claim, ...]:
+    """Return condition numbers of all inputs; what is not known is left out."""
+
+    def numbers(name: str) -> Tensor:
+        return torch.cat([each.number(getattr(each, name), size) for each in found])
+
+    claims = [Claim(name, "guarantee", numbers(name)) for name in _BOUNDS]
+    moved = any(bool(each.perturbed.any()) for each in found)
+    if moved and bool(numbers("local").isfinite().any()):
+        claims.append(Claim("local", "local", numbers("local")))
+        claims.append(Claim("average", "average", numbers("average")))
+    return tuple(claims)

@@ -1,0 +1,69 @@
+"""Which layer amplifies: each layer's norm, and what it makes of a relative error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from stoic.sensitivity.bracket import Bracket
+from stoic.sensitivity.maps import linear_map
+from stoic.sensitivity.norms import Store, norm
+from stoic.sensitivity.operators.contract import two_norm
+from stoic.sensitivity.reach import Passed, Reach
+
+__all__ = ["LayerGain", "profile"]
+
+
+@dataclass(frozen=True)
+class LayerGain:
+    """A layer with a stored weight.
+
+    Args:
+        name: Of its module.
+        value: Of its result.
+        operator: Its short name.
+        norm: Its operator norm, between two bounds.
+        amplifies: Relative error of its result per relative error of what it reads, at
+            most, as a median over the inputs: norm times the size of what is read over
+            that of the result.
+    """
+
+    name: str
+    value: str
+    operator: str
+    norm: Bracket
+    amplifies: float
+
+
+def profile(reach: Reach, store: Store) -> tuple[LayerGain, ...]:
+    """Return the layers in order.
+
+    Args:
+        reach: Of a batch.
+        store: Norms that are known already.
+    """
+    layers = (_layer(passed, store) for passed in reach.passed.values())
+    return tuple(layer for layer in layers if layer is not None)
+
+
+def _layer(passed: Passed, store: Store) -> LayerGain | None:
+    call = passed.call
+    weights = [call.golden(name) for name in call.step.inputs if name in call.fixed]
+    # A layer mixes what it reads with a stored weight; a batch norm is part of one.
+    if not any(isinstance(each, Tensor) and each.dim() > 1 for each in weights):
+        return None
+    linear = linear_map(call)
+    if linear is None:
+        return None
+    bracket = norm(linear, 2, store)
+    read = two_norm(call.golden(call.reads[0]).abs())
+    ratio = bracket.upper * read / two_norm(call.result.abs())
+    return LayerGain(
+        call.step.path or call.step.name,
+        call.step.name,
+        call.step.operator,
+        bracket,
+        float(ratio.nan_to_num(torch.inf).median()),
+    )

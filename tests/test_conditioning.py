@@ -1,0 +1,159 @@
+"""What a user asks about the sensitivity of a network, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import stoic
+from stoic.cli import main
+from stoic.conditioning import condition
+
+
+class Summing(nn.Module):
+    """An operator that has no bound."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores: Tensor = self.last(torch.cumprod(x, 1))
+        return scores
+
+
+def test_guarantees_are_above_all_that_was_measured() -> None:
+    case = stoic.load("digits", 12)
+
+    found = condition(case.network, case.inputs, radii=(2.0**-20, 0.02), words=0.01)
+
+    assert [answer.name for answer in found.answers] == [
+        *("inputs", "inputs", "words", "float32", "bfloat16", "float16")
+    ]
+    assert not any(gap.violations for each in found.tightness for gap in each.gaps)
+    small = found.answers[0]
+    assert small.median("local") == pytest.approx(
+        float(found.tightness[0].strongest.median()), rel=0.02
+    )
+    for answer in found.answers:
+        names = [claim.name for claim in answer.claims]
+        bounds = [answer.median(n) for n in ("product", "interval", "linearised")]
+        assert names[:4] == ["product", "interval", "linearised", "certified"]
+        assert _known(answer.median("certified")) <= min(map(_known, bounds))
+    assert [layer.name for layer in found.layers] == [
+        "conv1",
+        "conv2",
+        "hidden",
+        "head",
+    ]
+    assert found.forwards > 0
+
+
+def _known(value: float | None) -> float:
+    assert value is not None
+    return value
+
+
+def test_batches_change_nothing() -> None:
+    case = stoic.load("digits", 10)
+    how: dict[str, Any] = {"radii": (1e-4,), "attacks": False, "formats": ("float32",)}
+
+    whole = condition(case.network, case.inputs, batch=10, **how)
+    parts = condition(case.network, case.inputs, batch=4, **how)
+
+    for one, other in zip(whole.answers, parts.answers, strict=True):
+        for a, b in zip(one.claims, other.claims, strict=True):
+            assert torch.allclose(a.values, b.values, rtol=1e-6), a.name
+
+
+def test_a_box_is_no_worse_than_the_ball_about_it() -> None:
+    case = stoic.load("digits", 6)
+    how: dict[str, Any] = {
+        "radii": (1e-4,),
+        "attacks": False,
+        "formats": (),
+        "words": 0.0,
+    }
+
+    ball = condition(case.network, case.inputs, norm=2, **how).answers[0]
+    box = condition(case.network, case.inputs, norm=math.inf, **how).answers[0]
+
+    assert _known(box.median("certified")) <= _known(ball.median("certified"))
+
+
+def test_an_operator_without_a_bound_leaves_local_numbers() -> None:
+    torch.manual_seed(0)
+    network, x = Summing().eval(), torch.rand(5, 6) + 0.5
+    with pytest.raises(ValueError, match=r"cumprod.*local numbers only"):
+        condition(network, x)
+
+    found = condition(network, x, local_only=True, radii=(1e-5,))
+
+    (answer,) = found.answers
+    assert [claim.label for claim in answer.claims] == ["local", "average"]
+    strongest = found.tightness[0].strongest
+    assert answer.median("local") == pytest.approx(float(strongest.median()), rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ({"formats": ("int8",)}, "formats must be among float32, bfloat16, float16"),
+        ({"radii": ()}, "radii must be positive, got none"),
+        ({"radii": (0.0,)}, "radii must be positive"),
+        ({"norm": 1}, "norm must be 2 or inf, got 1"),
+        ({"words": -0.1}, "stored must be finite and >= 0"),
+        ({"batch": 0}, "batch must be"),
+    ],
+)
+def test_what_is_no_setting_is_refused(words: dict[str, Any], told: str) -> None:
+    case = stoic.load("digits", 4)
+    with pytest.raises(ValueError, match=told):
+        condition(case.network, case.inputs, **words)
+
+
+def test_an_output_that_is_no_scores_is_refused() -> None:
+    network = nn.Conv2d(1, 2, 3).eval()
+    with pytest.raises(ValueError, match=r"output must be scores"):
+        condition(network, torch.randn(2, 1, 5, 5))
+
+
+def test_the_network_is_left_as_it_was() -> None:
+    case = stoic.load("digits", 4)
+    before = {name: each.clone() for name, each in case.network.state_dict().items()}
+    condition(case.network, case.inputs, radii=(1e-4,), attacks=False)
+    for name, each in case.network.state_dict().items():
+        assert torch.equal(each, before[name])
+    assert all(each.grad is None for each in case.network.parameters())
+
+
+def test_the_command_prints_tables_and_writes_a_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.html"
+    words = ["sensitivity", "digits", "--inputs", "4", "--radius", "1e-5"]
+
+    assert main([*words, "--out", str(page)]) == 0
+    told = capsys.readouterr().out
+    assert "linearised" in told
+    assert "conv2" in told
+    text = page.read_text()
+    assert all(name in text for name in ("conv1", "linearised", "guarantee"))
+
+    assert main([*words, "--no-attacks", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["answers"][0]["name"] == "inputs"
+    assert record["tightness"] == []
+
+
+def test_the_command_refuses_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sensitivity", "digits", "--inputs", "4", "--norm", "3"]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "stoic: norm must be 2 or inf, got '3'"
+    ]
