@@ -6,6 +6,7 @@ perturbations, and prove nothing about larger ones.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 from stoic.sensitivity.ball import lengths, unit
 from stoic.sensitivity.jacobian import Function, Jacobian
 
-__all__ = ["Frobenius", "Largest", "average", "frobenius", "largest"]
+__all__ = ["Frobenius", "Largest", "average", "frobenius", "largest", "strongest"]
 
 
 class Frobenius(NamedTuple):
@@ -98,12 +99,48 @@ def largest(f: Function, x: Tensor, steps: int = 20, seed: int = 0) -> Largest:
         ValueError: An output is not finite.
     """
     jacobian = Jacobian(f, x)
-    chance = torch.Generator().manual_seed(seed)
-    first = torch.randn(jacobian.y.shape, generator=chance, dtype=torch.float64)
+    v = strongest(jacobian, unit, steps, seed)
+    return Largest(lengths(jacobian.forth(v)), v)
+
+
+def strongest(
+    jacobian: Jacobian, steepest: Callable[[Tensor], Tensor], steps: int, seed: int
+) -> Tensor:
+    """Return directions that the derivative stretches most, by power iteration.
+
+    Where there are no more outputs than steps, each is asked by itself first, which
+    gives the strongest direction in the 2-norm at once.
+
+    Args:
+        jacobian: The derivative.
+        steepest: From a gradient to the direction of size 1 along which a linear
+            function rises most: what size is, is its own affair.
+        steps: Each is a product and a transposed one.
+        seed: Of the first direction.
+    """
+    width = jacobian.y.shape[1]
+    asked = width if width <= steps else 0
+    first = _leading(jacobian) if asked else _drawn(jacobian, seed)
     # What a way back gives has no part in directions that change nothing.
-    v = unit(jacobian.back(first.to(jacobian.y)))
-    image = jacobian.forth(v)
-    for _ in range(steps):
-        v = unit(jacobian.back(image))
-        image = jacobian.forth(v)
-    return Largest(lengths(image), v)
+    v = steepest(jacobian.back(first))
+    for _ in range(steps - asked):
+        v = steepest(jacobian.back(jacobian.forth(v)))
+    return v
+
+
+def _leading(jacobian: Jacobian) -> Tensor:
+    """Return the combination of outputs that moves most."""
+    units = torch.eye(jacobian.y.shape[1]).to(jacobian.y)
+    rows = [jacobian.back(u.expand_as(jacobian.y)).flatten(1) for u in units]
+    derivative = torch.stack(rows, 1)
+    # Squares of small numbers are zero.
+    top = derivative.abs().amax((1, 2), keepdim=True)
+    derivative = torch.where(top > 0, derivative / top, 0.0)
+    directions: Tensor = torch.linalg.eigh(derivative @ derivative.mT).eigenvectors
+    return directions[:, :, -1]
+
+
+def _drawn(jacobian: Jacobian, seed: int) -> Tensor:
+    chance = torch.Generator().manual_seed(seed)
+    drawn = torch.randn(jacobian.y.shape, generator=chance, dtype=torch.float64)
+    return drawn.to(jacobian.y)

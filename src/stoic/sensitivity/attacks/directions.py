@@ -11,6 +11,7 @@ from torch import Tensor
 from stoic.sensitivity.attacks.contract import Best
 from stoic.sensitivity.ball import Ball
 from stoic.sensitivity.jacobian import Function, Jacobian
+from stoic.sensitivity.local import strongest
 
 __all__ = ["PowerDirection", "RandomDirections"]
 
@@ -74,11 +75,7 @@ class PowerDirection:
     def __call__(self, f: Function, x: Tensor, ball: Ball, seed: int) -> Tensor:
         """Return the better of the two perturbed inputs."""
         jacobian = Jacobian(f, x)
-        chance = torch.Generator().manual_seed(seed)
-        drawn = torch.randn(jacobian.y.shape, generator=chance, dtype=torch.float64)
-        v = ball.steepest(jacobian.back(drawn.to(jacobian.y)))
-        for _ in range(self.steps):
-            v = ball.steepest(jacobian.back(jacobian.forth(v)))
+        v = strongest(jacobian, ball.steepest, self.steps, seed)
         best = Best(f, x, jacobian.y)
         best.offer_all((ball.edge(x, v), ball.edge(x, -v)))
         return best.moved
