@@ -60,6 +60,20 @@ class Attending(nn.Module):
         return result
 
 
+class Gated(nn.Module):
+    """A gate of one number for a whole plane, and a divisor that is stored."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = nn.Linear(4, 1)
+        self.register_buffer("scale", torch.tensor([0.5, 2.0, 1.0]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate = self.gate(x.mean((2, 3)))[:, :, None, None]
+        scores: Tensor = (x * gate).sum((2, 3))[:, :3] / self.scale
+        return scores
+
+
 def stacked() -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(2, 4, 3, stride=2),
@@ -76,6 +90,7 @@ MADE: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "stacked": (stacked, (2, 14, 14)),
     "branching": (Branching, (2, 10, 10)),
     "attending": (Attending, (4, 6)),
+    "gated": (Gated, (4, 9, 9)),
 }
 
 
@@ -274,6 +289,33 @@ def test_an_operator_without_a_bound_is_named() -> None:
     assert isinstance(subject, CapturedSubject)
     with pytest.raises(NotKnownError, match=r"cumsum.*1 of 1 steps.*local"):
         reached(subject.program, [x], Perturbation(radius=0.1))
+
+
+def test_wrong_words_that_are_computed_with_first_are_refused() -> None:
+    torch.manual_seed(0)
+    network = nn.utils.parametrizations.weight_norm(nn.Linear(4, 3)).eval()
+    x = torch.randn(3, 4)
+    subject = prepare(network, Inputs((x,), {}))
+    assert isinstance(subject, CapturedSubject)
+    reached(subject.program, [x], Perturbation(radius=0.1))
+    with pytest.raises(NotKnownError, match="unchanged"):
+        reached(subject.program, [x], Perturbation(stored=0.1))
+
+
+def test_absolute_errors_hold_beside_relative_ones() -> None:
+    program, x, scores = made("stacked")
+    weight = next(n for n, v in program.stored.items() if v.dim() == 4)
+    golden = wide(program).run([x.double()])[scores]
+    step = torch.rand_like(program.stored[weight].double()) * 1e-3
+    whole = condition(program, [x], scores, Perturbation(stored_steps={weight: step}))
+    relative = condition(program, [x], scores, Perturbation(stored=1e-3))
+    for turn in range(20):
+        torch.manual_seed(turn)
+        wrong = dict(wide(program).stored)
+        wrong[weight] = wrong[weight] + step * _within(step, corners=True)
+        values = _with(wide(program), wrong).run([x.double()])
+        assert ((values[scores] - golden).norm(dim=1) <= whole.certified).all()
+    assert (whole.certified < relative.certified * 100).all()
 
 
 def test_an_input_on_which_golden_is_not_finite_is_refused() -> None:

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from stoic.network.certified.backward import fixed_values
 from stoic.network.certified.contract import Call
-from stoic.network.program import Program, Values
+from stoic.network.program import Program, Step, Values
+from stoic.network.smooth import floats
 from stoic.sensitivity.operators import turn_of
 from stoic.sensitivity.operators.contract import (
     UP,
@@ -28,6 +29,11 @@ from stoic.sensitivity.perturbation import Perturbation
 __all__ = ["Gain", "NotKnownError", "Passed", "Reach", "reached", "wide"]
 
 _SIZE = torch.ops.aten.sym_size.int
+_MOVES = {
+    *("t", "transpose", "permute", "numpy_T", "reshape", "as_reshape", "view"),
+    *("alias", "detach", "clone", "contiguous", "expand", "unsqueeze", "squeeze"),
+    *("slice", "select", "flatten", "unflatten"),
+}
 Gain: TypeAlias = Callable[..., float]
 """From a linear step, or two in a row, to the 2-norm of their map, or infinity."""
 
@@ -95,9 +101,7 @@ def wide(program: Program) -> Program:
 
 
 def _wide(value: Any) -> Any:
-    if isinstance(value, Tensor) and value.is_floating_point():
-        return value.detach().double()
-    return value
+    return value.detach().double() if floats(value) else value
 
 
 @torch.no_grad()
@@ -124,18 +128,20 @@ def reached(
     given = {
         name: _given(values[name], perturbation)
         for name in ours.inputs
-        if isinstance(values[name], Tensor) and values[name].is_floating_point()
+        if floats(values[name])
     }
     fixed = {*fixed_values(ours), *(set(ours.inputs) - given.keys())}
+    wrong = _Wrong(ours, values, perturbation)
     reach = Reach(ours, values, given, passed := {})
     for step in ours.steps:
         values[step.name] = step(values.__getitem__)
         if step.op is _SIZE or fixed.issuperset(step.inputs):
             fixed.add(step.name)
+            wrong.follow(step)
             continue
         call = Call(step, values.__getitem__, fixed)
         _check_finite(call)
-        passed[step.name] = _passed(call, reach, perturbation, gain)
+        passed[step.name] = _passed(call, reach, perturbation, wrong, gain)
     return reach
 
 
@@ -156,17 +162,23 @@ def _given(value: Tensor, perturbation: Perturbation) -> Moved:
     return Moved(beside(side, value).expand_as(value).contiguous(), norm)
 
 
-def _passed(call: Call, reach: Reach, perturbation: Perturbation, gain: Gain) -> Passed:
+def _passed(
+    call: Call,
+    reach: Reach,
+    perturbation: Perturbation,
+    wrong: _Wrong,
+    gain: Gain,
+) -> Passed:
     """Bound one step, what it adds by itself included."""
     reads = [reach.moved(name) for name in call.reads]
-    steps = partial(_steps, call, perturbation)
-    own = partial(gain, call)
-    turn = turn_of(Crossing(call, tuple(reads), perturbation.stored, steps, own))
+    wrong.check(call)
+    share, own = perturbation.stored, partial(gain, call)
+    turn = turn_of(Crossing(call, tuple(reads), share, wrong.steps.get, own))
     if turn is None:
         raise _not_known(call, reach.program)
-    wrong = (torch.zeros_like(call.result) + turn.errors) * UP
+    errors = (torch.zeros_like(call.result) + turn.errors) * UP
     rounding = _rounding(call, turn, perturbation)
-    source = two_norm(rounding + wrong)
+    source = two_norm(rounding + errors)
     norm = _stretched(turn, [moved.norm for moved in reads]) + source
     product = _stretched(turn, [*map(reach.product, call.reads)]) + source
     before = _before(call, turn, reach)
@@ -176,8 +188,8 @@ def _passed(call: Call, reach: Reach, perturbation: Perturbation, gain: Gain) ->
         both, (read,) = gain(before.call, call), before.call.reads
         norm = torch.minimum(norm, _times(reach.moved(read).norm, both) + added)
         product = torch.minimum(product, _times(reach.product(read), both) + added)
-    moved = Moved.tightened(turn.most + rounding + wrong, norm)
-    return Passed(call, turn, rounding, wrong, moved, product)
+    moved = Moved.tightened(turn.most + rounding + errors, norm)
+    return Passed(call, turn, rounding, errors, moved, product)
 
 
 def _not_known(call: Call, program: Program) -> NotKnownError:
@@ -207,12 +219,56 @@ def _before(call: Call, turn: Turn, reach: Reach) -> Passed | None:
     return before if before.turn.carry is not None else None
 
 
-def _steps(call: Call, perturbation: Perturbation, name: str) -> Tensor | None:
-    """Return the absolute errors of a stored value's words, if any were given."""
-    if name not in perturbation.stored_steps:
-        return None
-    step = torch.as_tensor(perturbation.stored_steps[name], dtype=torch.float64)
-    return step.expand_as(call.golden(name))
+class _Wrong:
+    """Errors of stored words, and of what is made of stored words alone.
+
+    A relative error stays what it is while words are only moved about; absolute ones
+    are moved with them. Of anything else that is computed of stored words alone nothing
+    is known.
+
+    Args:
+        program: Whose stored words may be wrong.
+        values: Golden values, as far as they have been run.
+        perturbation: By how much they may be wrong.
+    """
+
+    def __init__(
+        self, program: Program, values: Values, perturbation: Perturbation
+    ) -> None:
+        self._values, self._program = values, program
+        self._any = bool(perturbation.stored or perturbation.stored_steps)
+        self._computed: set[str] = set()
+        self.steps = {
+            name: torch.as_tensor(step, dtype=torch.float64).expand_as(values[name])
+            for name, step in perturbation.stored_steps.items()
+        }
+
+    def follow(self, step: Step) -> None:
+        """Note a step that reads nothing that deviates."""
+        if step.operator not in _MOVES:
+            if any(floats(self._values[name]) for name in step.inputs):
+                self._computed.add(step.name)
+            return
+        if not self._computed.isdisjoint(step.inputs):
+            self._computed.add(step.name)
+        if any(name in self.steps for name in step.inputs):
+            errors = {**self._values, **self.steps}
+            self.steps[step.name] = step(errors.__getitem__)
+
+    def check(self, call: Call) -> None:
+        """Refuse a step that reads what was computed of stored words.
+
+        Raises:
+            NotKnownError: It does, and they may be wrong.
+        """
+        read = self._computed.intersection(call.step.inputs)
+        numbers = [name for name in read if floats(self._values[name])]
+        if self._any and numbers:
+            made = self._program.by_name[numbers[0]]
+            raise NotKnownError(
+                f"wrong stored words must reach {call.step.name} unchanged, got "
+                f"{made.operator} before it; make its result the stored word"
+            )
 
 
 def _rounding(call: Call, turn: Turn, perturbation: Perturbation) -> Tensor:

@@ -46,13 +46,25 @@ def _errors(crossing: Crossing, sizes: list[Tensor]) -> Tensor | float:
     wrong = {name: error for name, error in found.items() if error is not None}
     if not wrong:
         return 0.0
+    if call.step.op is _ATEN.div.Tensor:
+        return _errors_of_quotient(call, sizes[0], *wrong.values())
 
     def lookup(name: str) -> Any:
-        return wrong.get(name, call.golden(name))
+        value = wrong.get(name, call.golden(name))
+        exact = name in call.fixed and name not in wrong
+        floating = isinstance(value, Tensor) and value.is_floating_point()
+        return torch.zeros_like(value) if exact and floating else value
 
     bound = bound_of(Call(call.step, lookup, call.fixed), len(crossing.value))
     assert bound is not None
     return (bound.carry(*sizes) + bound.offset) * UP
+
+
+def _errors_of_quotient(call: Call, size: Tensor, error: Tensor) -> Tensor:
+    """Return what a wrong divisor adds: 1 / (c - e) less 1 / c, times the value."""
+    divisor = call.size(1)
+    left = (divisor - error).clamp(min=0.0)
+    return (size / left - size / divisor).nan_to_num(torch.inf, torch.inf) * UP
 
 
 def _stretch(crossing: Crossing, bound: Absolute) -> Callable[..., Tensor]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
+from stoic.network.certified.contract import Call
 from stoic.sensitivity.operators.contract import (
     UP,
     Adjoint,
@@ -43,6 +46,11 @@ def product(crossing: Crossing) -> Turn | None:
         size=size,
         terms=2,
     )
+
+
+def _repeats(call: Call, value: Tensor) -> float:
+    """Return how much longer a value is where it is repeated along dimensions."""
+    return math.sqrt(call.result[0].numel() / value[0].numel()) * UP
 
 
 def _largest(value: Tensor, moved: Moved | None = None) -> Tensor:

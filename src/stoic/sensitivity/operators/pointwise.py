@@ -20,7 +20,9 @@ def pointwise(crossing: Crossing) -> Turn | None:
     the function is straight up to a corner, by no more than what lies beyond it.
     """
     call, (moved, *others) = crossing.call, crossing.moved
-    if others or call.result.shape != crossing.value.shape:
+    # A stored factor or term that may be wrong is for the rules of linear steps.
+    wrong = any(crossing.errors(name) is not None for name in call.step.inputs)
+    if others or wrong or call.result.shape != crossing.value.shape:
         return None
     value, most = crossing.value, moved.most
     slopes = derivative_range(call, value - most, value + most)
