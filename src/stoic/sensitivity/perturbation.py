@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -25,7 +25,8 @@ class Perturbation:
         stored_steps: Absolute errors of stored words, by the name of their tensor; each
             a number, or a tensor that fits.
         values: Relative error of every computed value, as it is stored.
-        value_steps: Absolute errors of computed values, by name.
+        value_steps: Absolute errors of computed values, by name; each a number, or a
+            function of the largest size that every element can have.
         sums: Relative error of each product and each addition inside an operator.
 
     Raises:
@@ -37,7 +38,9 @@ class Perturbation:
     stored: float = 0.0
     stored_steps: Mapping[str, float | torch.Tensor] = field(default_factory=dict)
     values: float = 0.0
-    value_steps: Mapping[str, float] = field(default_factory=dict)
+    value_steps: Mapping[str, float | Callable[[torch.Tensor], torch.Tensor]] = field(
+        default_factory=dict
+    )
     sums: float = DOUBLE
 
     def __post_init__(self) -> None:

@@ -229,14 +229,15 @@ class _Wrong:
     Args:
         program: Whose stored words may be wrong.
         values: Golden values, as far as they have been run.
-        perturbation: By how much they may be wrong.
+        perturbation: By how much they may be wrong, or what is computed of them.
     """
 
     def __init__(
         self, program: Program, values: Values, perturbation: Perturbation
     ) -> None:
         self._values, self._program = values, program
-        self._any = bool(perturbation.stored or perturbation.stored_steps)
+        wrong = perturbation.stored or perturbation.stored_steps
+        self._any = bool(wrong or perturbation.values)
         self._computed: set[str] = set()
         self.steps = {
             name: torch.as_tensor(step, dtype=torch.float64).expand_as(values[name])
@@ -281,4 +282,6 @@ def _rounding(call: Call, turn: Turn, perturbation: Perturbation) -> Tensor:
         inside = max(inside, turn.terms * 2.0**-52)
         stored = perturbation.values / (1 - perturbation.values)
         rounding = turn.size * (inside + stored * (1 + inside))
-    return (rounding + perturbation.value_steps.get(call.step.name, 0.0)) * UP
+    step = perturbation.value_steps.get(call.step.name, 0.0)
+    own = step(call.result.abs() + turn.most) if callable(step) else step
+    return (rounding + own) * UP

@@ -115,6 +115,9 @@ def softmax(crossing: Crossing) -> Turn | None:
     # The numerator moves by a factor of exp(d), the sum by one of exp(largest d).
     high = torch.minimum(shares * torch.exp(reach), torch.ones_like(shares)) * UP
     low = shares * torch.exp(-reach) / UP
+    # The difference from the largest is rounded, and then stands in an exponent.
+    value = crossing.value
+    apart = (value + moved.most).amax(dim, keepdim=True) - (value - moved.most)
 
     def signed(gradient: Tensor) -> tuple[Tensor, ...]:
         mean = (gradient * shares).sum(along, keepdim=True)
@@ -129,6 +132,6 @@ def softmax(crossing: Crossing) -> Turn | None:
         stretch=lambda norm: norm / 2 * UP,
         adjoint=Adjoint(signed, absolute, shares.shape[dim] + 2),
         bend=high * reach.square() / 2 * UP,
-        size=high,
+        size=high * (1 + apart),
         terms=_TERMS + shares.shape[dim],
     )

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from stoic.network.certified.contract import Call
 from stoic.sensitivity.derivatives import derivative_range
 from stoic.sensitivity.operators.contract import UP, Adjoint, Crossing, Turn
 
@@ -32,7 +33,7 @@ def pointwise(crossing: Crossing) -> Turn | None:
     (low, high), slope = slopes, golden[1]
     steepest = torch.maximum(low.abs(), high.abs())
     differ = torch.maximum(high - slope, slope - low)
-    beyond = (most - _straight(call.step.op, value)).clamp(min=0.0)
+    beyond = (most - _straight(call, value)).clamp(min=0.0)
     moving = most > 0
     return Turn(
         most=(steepest * most * UP).where(moving, 0.0),
@@ -45,9 +46,24 @@ def pointwise(crossing: Crossing) -> Turn | None:
     )
 
 
-def _straight(op: Any, value: Tensor) -> Tensor | float:
+def _straight(call: Call, value: Tensor) -> Tensor | float:
     """Return how far an element may move while the function is straight."""
-    return value.abs() if op is _ATEN.relu.default else 0.0
+    corners = _corners(call)
+    if not corners:
+        return 0.0
+    return torch.stack([(value - corner).abs() for corner in corners]).amin(0)
+
+
+def _corners(call: Call) -> tuple[float, ...]:
+    """Return where a function of straight pieces bends, if it is known to be one."""
+    if call.step.op is _ATEN.relu.default:
+        return (0.0,)
+    if call.step.op is _ATEN.hardtanh.default:
+        return float(call.arg(1, -1.0)), float(call.arg(2, 1.0))
+    if call.step.op is _ATEN.clamp.default and not call.step.kwargs:
+        ends = call.arg(1), call.arg(2)
+        return tuple(float(end) for end in ends if end is not None)
+    return ()
 
 
 def _size(op: Any, result: Tensor, most: Tensor) -> Tensor | None:

@@ -89,10 +89,22 @@ def layer_norm(crossing: Crossing) -> Turn | None:
         stretch=lambda norm: norm * steepest * UP,
         adjoint=_through_rows(value, gamma, spread),
         bend=bend * gamma.abs() * UP,
-        size=size * gamma.abs() + shift,
+        size=(size + _lost(value.abs() + moved.most, size, least)) * gamma.abs()
+        + shift,
         terms=_LAYER_TERMS + value.shape[-1],
         errors=(wrong * size + _shift_error(crossing)) * UP,
     )
+
+
+def _lost(sizes: Tensor, size: Tensor, least: Tensor) -> Tensor:
+    """Return what rounding sees beside the result: numbers less their mean cancel.
+
+    Means are rounded as the row's own numbers are, not as the small differences from
+    them; so is the variance, relative to all that was squared.
+    """
+    root = sizes.square().mean(-1, keepdim=True).sqrt()
+    lost: Tensor = (sizes + sizes.mean(-1, keepdim=True) + size * root) / least * UP
+    return lost
 
 
 def _through_rows(value: Tensor, gamma: Tensor, spread: Tensor) -> Adjoint:
