@@ -4,7 +4,9 @@ Run it as ``python -m benchmarks.widths``. For each network and each part that i
 narrower (weights, the values that layers read, both) it tells the width from which on a
 share of the decisions stays: predicted from at most 32 inputs, and measured on all of
 them. *Forwards* is what the prediction costs, in runs of the network at batch 32, by
-the time of the processor.
+the time of the processor. *Provable* is the width that the certified bound proves to
+keep all of the first 32 decisions, beside the width that was measured on these very
+inputs: a proof that says more than was measured would be wrong, and ends with 1.
 """
 
 from __future__ import annotations
@@ -22,8 +24,11 @@ from stoic.cases import Case, load
 from stoic.sensitivity.golden import Scored, score_inputs
 from stoic.sensitivity.keeping import kept_chance, kept_share, least_width, likely_width
 from stoic.sensitivity.noise import Noise, measure_noise
-from stoic.sensitivity.quantised import named_family
-from stoic.sensitivity.sweep import sweep
+from stoic.sensitivity.provable import own_widths, proved_shares
+from stoic.sensitivity.proving import proof_of
+from stoic.sensitivity.quantised import Family, named_family
+from stoic.sensitivity.reach import NotKnownError
+from stoic.sensitivity.sweep import kept_by, narrow_scores, sweep, uniform
 from stoic.study import as_inputs, ready
 from stoic.widths import PARTS
 
@@ -54,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     ]
     record = {"benchmark": "widths", "format": options.format, "rows": rows}
     printing.show(record, _text(rows), as_json=options.json)
-    return 0
+    return int(any(row["proof"]["wrong"] for row in rows))
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -87,7 +92,41 @@ def _of_network(name: str, format: str, most: int) -> Iterator[dict[str, Any]]:
             "forwards": cost,
             "predicted": kept_share(noise, noise.of(parts).sum(0)).tolist(),
             "measured": {w: kept.share.value for w, kept in found.items()},
+            "proof": _proved(scored.first(_PROBES), format, parts),
         }
+
+
+def _proved(scored: Scored, format: str, parts: str) -> dict[str, Any]:
+    """Return the provable width, the one measured on the same inputs, what is wrong."""
+    family, widths = named_family(format)
+    begun, silent, proved = time.process_time(), "", {}
+    try:
+        tried = own_widths(scored, format, widths)
+        proof = proof_of(scored)
+        proved = proved_shares(scored, family, tried, proof, 1.0, parts)
+    except NotKnownError as error:
+        silent = str(error)
+    seconds = time.process_time() - begun
+    kept = {w: _kept(scored, family, w, parts) for w in proved}
+    every = {w: _kept(scored, family, w, parts) for w in widths}
+    provable = next((w for w, share in proved.items() if share == 1), None)
+    measured = least_width([*every], [*every.values()], 1.0)
+    wrong = [w for w, share in proved.items() if share > kept[w]]
+    if provable is not None and measured is not None and provable < measured:
+        wrong.append(provable)
+    return {
+        "provable": provable,
+        "measured": measured,
+        "shares": proved,
+        "wrong": wrong,
+        "silent": silent,
+        "seconds": seconds,
+    }
+
+
+def _kept(scored: Scored, family: Family, width: int, parts: str) -> float:
+    scores = narrow_scores(scored, uniform(scored, family(width)), parts)
+    return kept_by(scored, scores, None).share.value
 
 
 def _scored(case: Case) -> Scored:
@@ -138,6 +177,8 @@ def _text(rows: Sequence[dict[str, Any]]) -> str:
         name = f"{row['network']} ({row['inputs']})"
         lines.append(
             f"{name:28} {row['narrow']:8} {told}  forwards: {row['forwards']:.0f}"
+            f"  provable: {_bits(row['proof']['provable'])} / "
+            f"{_bits(row['proof']['measured'])}  {row['proof']['seconds']:.1f} s"
         )
     pairs = [pair for row in rows for pair in row["widths"].values()]
     known = [(p, m) for p, m in pairs if p is not None and m is not None]

@@ -297,7 +297,9 @@ class OneLinear:
         best = scored.scores.double().topk(2).values
         self.sizes, self.leads = inputs, best[:, 0] - best[:, 1]
 
-    def __call__(self, errors: Mapping[str, Tensor]) -> Tensor:
+    def __call__(
+        self, errors: Mapping[str, Tensor], grids: Mapping[str, Any]
+    ) -> Tensor:
         (error,) = errors.values()
         # Two scores may move apart, and sums in float32 are off by a little.
         each = self.sizes @ (error.T + 1e-6)
@@ -324,7 +326,7 @@ def test_no_decision_changes_at_a_width_that_is_proved() -> None:
         assert torch.equal(narrow.argmax(1), case.decisions)
     # Halving finds the width that trying all of them finds.
     every = {
-        width: bool(OneLinear(case)(weight_errors(case, family(width))).all())
+        width: bool(OneLinear(case)(weight_errors(case, family(width)), {}).all())
         for width in range(2, 25)
     }
     assert min(enough) == min(width for width, proved in every.items() if proved)
@@ -345,7 +347,7 @@ def test_a_width_beyond_the_own_format_is_no_statement() -> None:
 
     def nothing(scored: Scored) -> Any:
         assert len(scored.scores) == scored.inputs.count == 7
-        return lambda errors: torch.zeros(7, dtype=torch.bool)
+        return lambda errors, grids: torch.zeros(7, dtype=torch.bool)
 
     found = stoic.bits(network, inputs, proof=nothing, prove=7)
 

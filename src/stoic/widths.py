@@ -18,8 +18,10 @@ from stoic.sensitivity.eight import by_torchao as _eight
 from stoic.sensitivity.golden import Scored, score_inputs
 from stoic.sensitivity.keeping import kept_chance, kept_share, least_width, likely_width
 from stoic.sensitivity.noise import Noise, measure_noise
-from stoic.sensitivity.provable import Proof, proved_shares
+from stoic.sensitivity.provable import Proof, own_widths, proved_shares
+from stoic.sensitivity.proving import proof_of
 from stoic.sensitivity.quantised import Family, named_family
+from stoic.sensitivity.reach import NotKnownError
 from stoic.sensitivity.sweep import Kept, kept_by, narrow_scores, sweep
 from stoic.study import as_inputs, ready
 
@@ -56,8 +58,9 @@ class BitSettings:
         batch: Inputs per run.
         seed: Of the choice of probes.
         tail: What turns the network's output into scores, outside of the graph.
-        proof: From the scored network to a certified bound; nothing is proved without.
-        prove: Inputs, the first ones, that the proof is about: it takes its time.
+        proof: From the scored network to a proof; without one it is by Stoic's own
+            certified bound.
+        prove: Inputs, the first ones, that the proof is about; 0 for none.
     """
 
     format: str = "int"
@@ -239,7 +242,7 @@ def _checked(asked: BitSettings) -> tuple[Family, tuple[int, ...]]:
     check_name("parts", asked.parts, PARTS)
     check_count("probes", asked.probes, 2)
     check_count("batch", asked.batch)
-    check_count("prove", asked.prove)
+    check_count("prove", asked.prove, 0)
     if not 0 < asked.keep <= 1:
         raise ValueError(f"keep must be above 0 and at most 100 %, got {asked.keep:g}")
     if asked.budget and asked.budget_bops:
@@ -319,26 +322,20 @@ class _Study:
 
     def _proved(self) -> tuple[dict[int, float], str]:
         """Return shares proved, and why nothing is."""
-        if self.asked.parts != "weights":
-            return {}, "rounded values are not covered"
-        if self.asked.proof is None:
-            return {}, "no certified bound was given"
+        if not self.asked.prove:
+            return {}, "not asked"
+        if self.asked.tail and not self.asked.proof:
+            return {}, "scores are made of the output outside of the network"
         some = self.scored.first(self.asked.prove)
-        proof, keep = self.asked.proof(some), self.asked.keep
-        found = proved_shares(some, self.family, self._wide(), proof, keep)
-        enough = max(found.values(), default=0.0) >= self.asked.keep
+        keep, parts = self.asked.keep, self.asked.parts
+        try:
+            proof = (self.asked.proof or proof_of)(some)
+            widths = own_widths(some, self.asked.format, self.widths)
+            found = proved_shares(some, self.family, widths, proof, keep, parts)
+        except NotKnownError as error:
+            return {}, str(error).partition("; ")[0]
+        enough = max(found.values(), default=0.0) >= keep
         return found, "" if enough else "no width of the network's own format suffices"
-
-    def _wide(self) -> list[int]:
-        """Return the widths up to that of the network's own fraction."""
-        if len(self.widths) == 1:
-            return list(self.widths)
-        stored = self.scored.program.stored[self.scored.layers[0].weight]
-        format = format_of(stored.dtype)
-        own = format.mantissa + 1 if format else 24
-        # A floating format has a sign and an exponent beside its fraction.
-        beside = self.widths[0] if self.asked.format.startswith("e") else 0
-        return list(range(self.widths[0], min(beside + own - 1, beside + 23) + 1))
 
     def _assigned(self, budget: Budget) -> Assigned:
         parts = self.asked.parts

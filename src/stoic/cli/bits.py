@@ -46,6 +46,9 @@ Keep = Annotated[
 Check = Annotated[
     bool, typer.Option("--check/--no-check", help="Measure what is predicted.")
 ]
+Prove = Annotated[
+    int, typer.Option("--prove", help="Prove for the first so many inputs; 0: none.")
+]
 Deployed = Annotated[bool, typer.Option("--as-deployed", help="Fold batch norms.")]
 Torchao = Annotated[bool, typer.Option("--torchao", help="Run its int8 weights, too.")]
 Page = Annotated[
@@ -62,6 +65,7 @@ def bits(
     narrow: Narrow = "weights",
     keep: Keep = "99%",
     check: Check = True,
+    prove: Prove = 32,
     as_deployed: Deployed = False,
     torchao: Torchao = False,
     seed: Seed = 0,
@@ -74,6 +78,7 @@ def bits(
 
     how: dict[str, Any] = {"format": format, "parts": narrow, "check": check}
     how |= {"budget": budget or None, "budget_bops": budget_bops or None, "seed": seed}
+    how |= {"prove": prove}
     with one_line():
         how |= {"keep": _share(keep)}
         loaded = _loaded(case, inputs, as_deployed)

@@ -11,7 +11,7 @@ the smallest of them:
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,8 @@ __all__ = ["Condition", "condition", "kept"]
 
 # More scores than these are not followed back one by one.
 _MOST_SCORES = 128
+# Differences of scores times inputs that are followed back at once, for memory's sake.
+_MOST_ROWS = 128
 
 
 @dataclass(frozen=True)
@@ -182,13 +184,35 @@ def kept(
     """
     gain = gain_by_norms({} if store is None else store)
     reach = reached(program, leaves, perturbation, gain)
-    judged = reach.values[scores]
-    best = judged.argmax(1)
-    ours = torch.eye(judged.shape[1], dtype=torch.float64)
-    wanted = ours[best][None] - ours[:, None, :]
-    way = linearised(reach, scores, wanted)
-    shift = way.bends + way.rounding + way.wrong
-    lead = (judged.gather(1, best[:, None]) - judged).T
-    others = ours[best].T == 0
-    safe: Tensor = ((shift < lead) | ~others).all(0)
-    return safe
+    judged, most = reach.values[scores], reach.moved(scores).most
+    best = judged.argmax(1, keepdim=True)
+    lead = judged.gather(1, best) - judged
+    # The interval bound alone keeps all others behind.
+    near = (lead <= (most.gather(1, best) + most) * UP).scatter(1, best, False)
+    order = lead.where(near, math.inf).argsort(1)
+    lost = torch.zeros(len(judged), dtype=torch.bool)
+    for ranks in _in_turn(int(near.sum(1).max()), _MOST_ROWS // len(judged)):
+        rivals = order[:, ranks]
+        asked = near.gather(1, rivals) & ~lost[:, None]
+        if not bool(asked.any()):
+            break
+        shift = _shift(reach, scores, best, rivals, asked)
+        lost |= (asked & ~(shift < lead.gather(1, rivals))).any(1)
+    return ~lost
+
+
+def _in_turn(count: int, at_once: int) -> Iterator[slice]:
+    """Yield ranks: the first alone, as most that are lost are lost to it."""
+    yield slice(0, 1)
+    for start in range(1, count, max(at_once, 1)):
+        yield slice(start, min(start + max(at_once, 1), count))
+
+
+def _shift(
+    reach: Reach, scores: str, best: Tensor, rivals: Tensor, asked: Tensor
+) -> Tensor:
+    """Return how far the best score may lose on each rival, [inputs, rivals]."""
+    ours = torch.eye(reach.values[scores].shape[1], dtype=torch.float64)
+    wanted = (ours[best] - ours[rivals]) * asked[..., None]
+    way = linearised(reach, scores, wanted.transpose(0, 1))
+    return (way.bends + way.rounding + way.wrong).T

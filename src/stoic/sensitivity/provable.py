@@ -1,8 +1,8 @@
 """The least width that provably keeps a decision, by any certified bound on scores.
 
-The weights' errors are known to the word, so a proof holds for the network with these
-very weights, in the arithmetic that the bound speaks of. Rounded *values* are not
-covered: one that leaves the range seen without rounding is cut off, and that bends.
+Errors of weights are known to the word, so a proof holds for the network with these
+very weights, in the arithmetic that the bound speaks of. Values that layers read are
+rounded to numbers that lie between ends, wherever they come to lie.
 """
 
 from __future__ import annotations
@@ -12,21 +12,25 @@ from typing import Protocol
 
 from torch import Tensor
 
+from stoic.faults.formats import format_of
 from stoic.sensitivity.golden import Scored
-from stoic.sensitivity.quantised import Family, NarrowFormat
+from stoic.sensitivity.quantised import Family, Grid, NarrowFormat
 
-__all__ = ["Proof", "proved_shares", "weight_errors"]
+__all__ = ["Proof", "own_widths", "proved_shares", "value_grids", "weight_errors"]
 
 
 class Proof(Protocol):
     """Which decisions cannot change: whoever can prove it gives such a function."""
 
-    def __call__(self, errors: Mapping[str, Tensor]) -> Tensor:
+    def __call__(
+        self, errors: Mapping[str, Tensor], grids: Mapping[str, Grid]
+    ) -> Tensor:
         """Return for each input whether its best class provably stays the best.
 
         Args:
             errors: By name of the stored value, how far each of its words may be from
                 where it was, at most; float64.
+            grids: By name of the layer, the numbers that what it reads is rounded to.
         """
         ...
 
@@ -43,17 +47,44 @@ def weight_errors(scored: Scored, format: NarrowFormat) -> dict[str, Tensor]:
     return found
 
 
+def value_grids(scored: Scored, format: NarrowFormat) -> dict[str, Grid]:
+    """Return the numbers of a format for what each layer reads, by the layer's name."""
+    return {
+        layer.name: format.of_values(*scored.ranges[layer.name])
+        for layer in scored.layers
+    }
+
+
+def own_widths(scored: Scored, format: str, widths: Sequence[int]) -> list[int]:
+    """Return the widths of a family up to that of the network's own fraction.
+
+    Args:
+        scored: The network.
+        format: Name of the family.
+        widths: That it is commonly tried at; a single one is tried alone.
+    """
+    if len(widths) == 1:
+        return list(widths)
+    own = format_of(scored.program.stored[scored.layers[0].weight].dtype)
+    fraction = own.mantissa + 1 if own else 24
+    # A floating format has a sign and an exponent beside its fraction.
+    beside = widths[0] if format.startswith("e") else 0
+    return list(range(widths[0], min(beside + fraction - 1, beside + 23) + 1))
+
+
 def proved_shares(
     scored: Scored,
     family: Family,
     widths: Sequence[int],
     proof: Proof,
     keep: float = 1.0,
+    parts: str = "weights",
 ) -> dict[int, float]:
     """Return the share of the decisions that is proved to be kept, by width.
 
-    A bit more halves every error, and what may move with it: so the range of widths is
-    halved in turn, and only those are tried that decide where enough is proved.
+    A bit more halves every error, and what may move with it: where the widest suffices
+    the range of widths is halved in turn, and only those are tried that decide where
+    enough is proved.
 
     Args:
         scored: Network and inputs.
@@ -61,15 +92,16 @@ def proved_shares(
         widths: To try, in rising order.
         proof: The bound.
         keep: Share that is enough.
+        parts: What is rounded: ``weights``, ``values`` that layers read, or ``both``.
     """
     found: dict[int, float] = {}
-    low, high = 0, len(widths) - 1
+    low, high, turn = 0, len(widths) - 1, len(widths) - 1
     while low <= high:
-        middle = (low + high) // 2
-        kept = proof(weight_errors(scored, family(widths[middle])))
-        found[widths[middle]] = float(kept.double().mean())
-        if found[widths[middle]] >= keep:
-            high = middle - 1
-        else:
-            low = middle + 1
+        format = family(widths[turn])
+        errors = weight_errors(scored, format) if parts != "values" else {}
+        grids = value_grids(scored, format) if parts != "weights" else {}
+        share = float(proof(errors, grids).double().mean())
+        found[widths[turn]] = share
+        low, high = (low, turn - 1) if share >= keep else (turn + 1, high)
+        turn = (low + high) // 2
     return dict(sorted(found.items()))

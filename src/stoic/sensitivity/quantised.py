@@ -43,6 +43,15 @@ class Grid(Protocol):
         """How far a word within the range may be from the nearest number, at most."""
         ...
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Least and largest number: words beyond them become these."""
+        ...
+
+    def errors(self, sizes: Tensor) -> Tensor:
+        """Return how far words of such sizes, between the ends, may be rounded."""
+        ...
+
 
 class NarrowFormat(Protocol):
     """A number format of some width."""
@@ -92,6 +101,16 @@ class Even:
     def error(self) -> float:
         """Half a step, and what the float32 arithmetic of the rounding adds."""
         return float(self.step.max()) * 0.5 + 2.0**-22 * self.largest
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Least and largest number: words beyond them become these."""
+        step = float(self.step.max())
+        return step * self.least, step * self.most
+
+    def errors(self, sizes: Tensor) -> Tensor:
+        """Return how far words of such sizes, between the ends, may be rounded."""
+        return torch.full_like(sizes, self.error)
 
 
 @dataclass(frozen=True)
@@ -165,6 +184,21 @@ class Floating:
         quantum = max(exponent - 1, self.format.least_exponent) - self.format.mantissa
         above = max(largest - self.format.top, 0.0)
         return math.ldexp(max(math.ldexp(0.5, quantum), above), self.shift)
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Least and largest number: words beyond them become these."""
+        top = math.ldexp(self.format.top, self.shift)
+        return -top, top
+
+    def errors(self, sizes: Tensor) -> Tensor:
+        """Return how far words of such sizes, between the ends, may be rounded."""
+        sizes = sizes.double().clamp(max=self.ends[1])
+        _, exponent = torch.frexp(sizes)
+        least = self.format.least_exponent + self.shift
+        quantum = (exponent - 1).clamp(min=least) - self.format.mantissa
+        # The last number is the least of float32, in which words are kept.
+        return torch.ldexp(torch.full_like(sizes, 0.5), quantum) + 2.0**-149
 
 
 @dataclass(frozen=True)

@@ -30,13 +30,15 @@ def product(crossing: Crossing) -> Turn | None:
     (a, of_a), (b, of_b) = ((call.golden(n), moved) for n, moved in crossing.named)
     bend = of_a.most * of_b.most
     size = (a.abs() + of_a.most) * (b.abs() + of_b.most)
+    wide_a = _largest(b, of_b) * _repeats(call, a)
+    wide_b = _largest(a) * _repeats(call, b)
 
     def back(a: Tensor, b: Tensor, gradient: Tensor) -> tuple[Tensor, ...]:
         return _summed_to(gradient * b, a), _summed_to(gradient * a, b)
 
     return Turn(
         most=(of_a.most * b.abs() + a.abs() * of_b.most + bend) * UP,
-        stretch=lambda ours, theirs: ours * _largest(b, of_b) + _largest(a) * theirs,
+        stretch=lambda ours, theirs: ours * wide_a + theirs * wide_b,
         adjoint=Adjoint(
             lambda g: back(a, b, g),
             lambda g: back(a.abs() * UP, b.abs() * UP, g),
