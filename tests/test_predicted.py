@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+import stoic
 from stoic.campaign.scores import scores_of
+from stoic.cli import main
 from stoic.criteria import Criterion, Top1Changed, Top1Wrong, TopKLost
 from stoic.faults.space import fault_space
 from stoic.network.captured import CapturedSubject
 from stoic.network.prepare import prepare
 from stoic.network.program import Program, Values
 from stoic.network.subject import Inputs
+from stoic.predicting import PredictSettings
 from stoic.sensitivity.chances import Curve, chances, fitted_curve, reliability
 from stoic.sensitivity.channels import channel_path
 from stoic.sensitivity.hessian import hessian_traces
@@ -257,3 +262,48 @@ def test_the_joint_table_ranks_layers_and_says_how_far_numbers_agree() -> None:
     (only,) = joint.agreements()
     assert (only.first, only.second, only.layers) == ("pvf", "trace", 4)
     assert only.spearman == only.kendall == pytest.approx(1.0)
+
+
+def test_predictions_stand_beside_what_was_measured_and_what_is_proved(
+    tmp_path: Path,
+) -> None:
+    case = stoic.load("digits", 4)
+    run = stoic.pvf(
+        *(case.network, case.inputs),
+        faults=None,
+        out=tmp_path / "run",
+        sites="head.*",
+        bits="20,30",
+    )
+    found = stoic.predict(
+        *(case.network, case.inputs),
+        settings=PredictSettings(
+            "head.*", "", "20,30", words=1000, probes=2, proofs=True
+        ),
+        measured=run.path,
+        columns={"norm": {"head.weight": 2.0}},
+    )
+    assert len(found.rows) == 4
+    for row in found.rows:
+        assert (
+            row.measured is not None and row.holds is not None and row.fails is not None
+        )
+        # Behind the last layer every verdict is proved, and the guess is as good.
+        assert row.holds + row.fails == pytest.approx(1, abs=1e-3)
+        assert row.fails == pytest.approx(row.measured, abs=1e-3)
+        assert row.predicted == pytest.approx(row.measured, abs=0.02)
+    record = json.loads(json.dumps(found.as_record()))
+    assert record["columns"]["norm"] == [2.0, None]
+    assert {"predicted PVF", "measured PVF", "Hessian trace"} <= {*record["columns"]}
+
+
+def test_the_command_says_what_it_predicts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "record.json"
+    words = ["predict", "digits", "--inputs", "2", "--bits", "29-30", "--words", "8"]
+    assert main([*words, "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "nothing was injected" in said and "Hessian trace" in said
+    assert len(json.loads(out.read_text())["cells"]) == 16
+    assert main(["predict", "scenes", "--inputs", "2"]) == 2

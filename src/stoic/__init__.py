@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from stoic.cases import Case, load
     from stoic.conditioning import condition
+    from stoic.predicting import predict
     from stoic.study import Measured, open_measured, pvf
     from stoic.widths import bits
 
@@ -18,6 +19,7 @@ __all__ = [
     "condition",
     "load",
     "open_measured",
+    "predict",
     "pvf",
 ]
 
@@ -29,6 +31,7 @@ _HOMES = {
     "condition": "stoic.conditioning",
     "load": "stoic.cases",
     "open_measured": "stoic.study",
+    "predict": "stoic.predicting",
     "pvf": "stoic.study",
 }
 

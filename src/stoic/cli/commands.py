@@ -75,6 +75,7 @@ from stoic.cli.options import (
     WithNonfinite,
 )
 from stoic.cli.output import aligned, chat, print_measured, progress
+from stoic.cli.predict import predict
 from stoic.cli.sensitivity import sensitivity
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ monitor.command()(rehearse.run)
 app.add_typer(monitor)
 app.command()(bits)
 app.command()(sensitivity)
+app.command()(predict)
 
 
 def _print_version(wanted: bool) -> None:

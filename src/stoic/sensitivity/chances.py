@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,7 +47,11 @@ class Curve:
 
 
 def chances(
-    drift: Tensor, leads: Tensor, others: Tensor, lost: int, curve: Curve
+    drift: Tensor,
+    leads: Tensor,
+    others: Tensor,
+    lost: int,
+    curve: Callable[[Tensor], Tensor],
 ) -> Tensor:
     """Return how likely a verdict turns.
 

@@ -53,12 +53,7 @@ class Look:
     labels: Tensor | None = None
     rivals: int = 48
     words: int = 64
-    curve: Curve = field(default_factory=Curve)
-
-    @property
-    def passes(self) -> float:
-        """Forward passes at batch 32 that slopes cost, one backwards counted as two."""
-        return self.inputs.count * (1 + 2 * self.rivals) / 32
+    curve: Callable[[Tensor], Tensor] = field(default_factory=Curve)
 
 
 @dataclass(frozen=True)
@@ -86,7 +81,7 @@ class Prediction:
 
     Args:
         cells: By site and bit.
-        passes: Forward passes at batch 32 that the slopes cost.
+        passes: Forward passes at batch 32 that slopes cost, one backwards as two.
     """
 
     cells: tuple[Cell, ...]
@@ -118,14 +113,14 @@ def predicted(look: Look, space: FaultSpace, tick: Tick | None = None) -> Predic
     for block in space.by_bit().blocks:
         sites.setdefault(block.site, []).append(block)
     asked = [_spread(look, site, blocks) for site, blocks in sites.items()]
-    found = _chances(look, asked, tick)
+    found, runs = _chances(look, asked, tick)
     cells = [
         Cell(site.name, block.bits[0], float(share), len(own.places), block.size)
         for (site, blocks), own, each in zip(sites.items(), asked, found, strict=True)
         for block, share in zip(blocks, each.mean(axis=(0, 2)), strict=True)
     ]
     cells.sort(key=lambda cell: (cell.site, cell.bit))
-    return Prediction(tuple(cells), look.passes)
+    return Prediction(tuple(cells), runs / 32)
 
 
 def predicted_faults(
@@ -150,7 +145,7 @@ def predicted_faults(
         for site, numbers in sites.items()
     ]
     result = np.zeros((len(faults), look.inputs.count))
-    found = _chances(look, asked, tick)
+    found, _ = _chances(look, asked, tick)
     for numbers, each in zip(sites.values(), found, strict=True):
         result[numbers] = each[:, 0]
     return result
@@ -204,20 +199,22 @@ def _tensor(look: Look, site: Site) -> Tensor:
 
 def _chances(
     look: Look, asked: Sequence[Asked], tick: Tick | None
-) -> list[NDArray[np.float64]]:
-    """Return the chances of what is asked for, ``[W, B, inputs]`` each."""
-    rows = look.inputs.count
+) -> tuple[list[NDArray[np.float64]], int]:
+    """Return the chances, ``[W, B, inputs]`` of each that is asked for, and runs."""
+    rows, runs = look.inputs.count, 0
     found = [np.zeros((*own.new.shape, rows)) for own in asked]
     for row, rivals in enumerate(_rivals(look, asked)):
+        runs += 1
         if rivals is not None:
+            runs += 2 * len(rivals.leads)
             for own, result in zip(asked, found, strict=True):
                 result[:, :, row] = _of(own, rivals, look.curve).numpy()
         if tick:
             tick(row + 1, rows)
-    return found
+    return found, runs
 
 
-def _of(asked: Asked, rivals: Rivals, curve: Curve) -> Tensor:
+def _of(asked: Asked, rivals: Rivals, curve: Callable[[Tensor], Tensor]) -> Tensor:
     drift = drifts(asked, rivals)
     return chances(drift, rivals.leads, rivals.others, rivals.lost, curve)
 

@@ -1,0 +1,129 @@
+"""``stoic predict``: the vulnerability of each tensor and bit, without injection."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stoic.cli.ending import one_line
+from stoic.cli.options import AsJson, Bits, CaseName, CriterionText, Exclude, Sites
+from stoic.cli.output import aligned, chat, progress
+
+if TYPE_CHECKING:
+    from stoic.predicting import CellRow, Predicted
+
+__all__ = ["predict"]
+
+_LISTED = 20
+
+
+def predict(
+    case: CaseName,
+    sites: Sites = "*",
+    exclude: Exclude = "",
+    bits: Bits = "all",
+    criterion: CriterionText = None,
+    inputs: Annotated[
+        int | None, typer.Option("--inputs", help="Of the case; 8 by default.")
+    ] = 8,
+    rivals: Annotated[
+        int, typer.Option("--rivals", help="Classes whose slopes are had, at most.")
+    ] = 48,
+    words: Annotated[
+        int, typer.Option("--words", help="Of each tensor that are looked at.")
+    ] = 64,
+    probes: Annotated[
+        int, typer.Option("--probes", help="Of the Hessian's trace; 0 for none.")
+    ] = 8,
+    proofs: Annotated[
+        bool, typer.Option("--proofs", help="Say what share of each cell is proved.")
+    ] = False,
+    measured: Annotated[
+        Path | None, typer.Option("--measured", help="Run folder to compare with.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="JSON file of all that is said.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Predict how likely faults make the network of CASE wrong, injecting none."""
+    from stoic.cases import load
+    from stoic.predicting import PredictSettings
+    from stoic.predicting import predict as predicted
+
+    with one_line():
+        loaded = load(case, inputs)
+        if loaded.tail is not None:
+            raise ValueError(
+                f"case must have scores as its network's output, got {case} with a "
+                "tail; measure it with 'stoic pvf'"
+            )
+        settings = PredictSettings(
+            *(sites, exclude, bits, criterion or loaded.judged_by),
+            *(rivals, words, probes, proofs),
+        )
+        with progress("inputs") as told:
+            found = predicted(
+                *(loaded.network, loaded.inputs, loaded.labels),
+                settings=settings,
+                measured=measured,
+                progress=told,
+            )
+    record = json.dumps(found.as_record() | {"case": case}, indent=1)
+    if out:
+        out.write_text(record, encoding="utf-8")
+        chat(f"record: {out}")
+    print(record if as_json else "\n\n".join(_tables(found)))
+
+
+def _tables(found: Predicted) -> list[str]:
+    worst = sorted(found.rows, key=lambda row: -row.predicted)[:_LISTED]
+    about = (
+        f"predicted PVF on {found.inputs} inputs, a guess: nothing was injected; "
+        f"slopes cost\n{found.passes:.1f} forward passes at batch 32"
+    )
+    parts = [about, aligned([_row(row) for row in worst]), aligned(_layers(found))]
+    agreements = found.joint.agreements()
+    if agreements:
+        parts.append(
+            aligned(
+                [
+                    {
+                        "the order of tensors by": f"{a.first} and {a.second}",
+                        "Spearman": f"{a.spearman:.2f} [{a.low:.2f}, {a.high:.2f}]",
+                        "Kendall": f"{a.kendall:.2f}",
+                        "tensors": str(a.layers),
+                    }
+                    for a in agreements
+                ]
+            )
+        )
+    return parts
+
+
+def _row(row: CellRow) -> dict[str, str]:
+    found = {
+        "tensor": row.site,
+        "bit": str(row.bit),
+        "predicted": f"{row.predicted:.2%}",
+    }
+    if row.measured is not None:
+        found["measured"] = f"{row.measured:.2%} [{row.low:.2%}, {row.high:.2%}]"
+    else:
+        found["measured"] = "-"
+    if row.holds is not None:
+        found["proved to hold"] = f"{row.holds:.1%}"
+        found["proved to fail"] = f"{row.fails:.1%}"
+    return found
+
+
+def _layers(found: Predicted) -> list[dict[str, str]]:
+    columns = found.joint.columns
+    return [
+        {"tensor": layer}
+        | {name: f"{column[place]:.3g}" for name, column in columns.items()}
+        for place, layer in enumerate(found.joint.layers)
+    ]
