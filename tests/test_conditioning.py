@@ -108,7 +108,7 @@ def test_an_operator_without_a_bound_leaves_local_numbers() -> None:
         ({"radii": ()}, "radii must be positive, got none"),
         ({"radii": (0.0,)}, "radii must be positive"),
         ({"norm": 1}, "norm must be 2 or inf, got 1"),
-        ({"words": -0.1}, "stored must be finite and >= 0"),
+        ({"words": -0.1}, "words must be finite and >= 0"),
         ({"batch": 0}, "batch must be"),
     ],
 )

@@ -214,8 +214,10 @@ def _check(chosen: ConditionSettings) -> None:
         )
     if not chosen.radii or min(chosen.radii) <= 0:
         raise ValueError(f"radii must be positive, got {list(chosen.radii) or 'none'}")
+    if not (math.isfinite(chosen.words) and chosen.words >= 0):
+        raise ValueError(f"words must be finite and >= 0, got {chosen.words}")
     for radius in chosen.radii:
-        Perturbation(radius=radius, norm=chosen.norm, stored=chosen.words)
+        Perturbation(radius=radius, norm=chosen.norm)
 
 
 class _Asked:
