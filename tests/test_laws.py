@@ -25,7 +25,7 @@ LAYERS = {
     **dict.fromkeys(
         (
             *("report", "cases", "settings", "study"),
-            *("conditioning", "monitoring", "predicting", "widths", "cli"),
+            *("columns", "conditioning", "monitoring", "predicting", "widths", "cli"),
         ),
         SURFACE,
     ),

@@ -13,11 +13,25 @@ from stoic.cli.options import AsJson, Bits, CaseName, CriterionText, Exclude, Si
 from stoic.cli.output import aligned, chat, progress
 
 if TYPE_CHECKING:
+    from stoic.cases.case import Case
     from stoic.predicting import CellRow, Predicted
 
 __all__ = ["predict"]
 
 _LISTED = 20
+
+Norms = Annotated[
+    bool, typer.Option("--norms/--no-norms", help="Columns of bounds by layer.")
+]
+MonitorFile = Annotated[
+    Path | None, typer.Option("--monitor", help="File whose points are a column.")
+]
+Proofs = Annotated[
+    bool, typer.Option("--proofs", help="Say what share of each cell is proved.")
+]
+RunFolder = Annotated[
+    Path | None, typer.Option("--measured", help="Run folder to compare with.")
+]
 
 
 def predict(
@@ -38,12 +52,10 @@ def predict(
     probes: Annotated[
         int, typer.Option("--probes", help="Of the Hessian's trace; 0 for none.")
     ] = 8,
-    proofs: Annotated[
-        bool, typer.Option("--proofs", help="Say what share of each cell is proved.")
-    ] = False,
-    measured: Annotated[
-        Path | None, typer.Option("--measured", help="Run folder to compare with.")
-    ] = None,
+    proofs: Proofs = False,
+    measured: RunFolder = None,
+    norms: Norms = True,
+    monitor: MonitorFile = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="JSON file of all that is said.")
     ] = None,
@@ -65,11 +77,13 @@ def predict(
             *(sites, exclude, bits, criterion or loaded.judged_by),
             *(rivals, words, probes, proofs),
         )
+        columns = _columns(loaded, norms=norms, monitor=monitor)
         with progress("inputs") as told:
             found = predicted(
                 *(loaded.network, loaded.inputs, loaded.labels),
                 settings=settings,
                 measured=measured,
+                columns=columns,
                 progress=told,
             )
     record = json.dumps(found.as_record() | {"case": case}, indent=1)
@@ -77,6 +91,23 @@ def predict(
         out.write_text(record, encoding="utf-8")
         chat(f"record: {out}")
     print(record if as_json else "\n\n".join(_tables(found)))
+
+
+def _columns(
+    case: Case, *, norms: bool, monitor: Path | None
+) -> dict[str, dict[str, float]]:
+    """Return what bounds and a monitor say of tensors; without a bound, why not."""
+    from stoic.columns import monitor_column, norm_columns
+    from stoic.sensitivity.reach import NotKnownError
+
+    found = {}
+    try:
+        found = norm_columns(case.network, case.inputs) if norms else {}
+    except NotKnownError as error:
+        chat(f"no columns of bounds: {error}")
+    if monitor:
+        found["monitor"] = monitor_column(monitor, case.network)
+    return found
 
 
 def _tables(found: Predicted) -> list[str]:

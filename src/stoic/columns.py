@@ -1,0 +1,103 @@
+"""Numbers of tensors that several rooms have, for the joint table of predictions."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from stoic.campaign.fingerprint import network_fingerprint
+from stoic.campaign.untouched import untouched
+from stoic.monitors.monitor import Monitor
+from stoic.network.captured import CapturedSubject
+from stoic.network.prepare import prepare
+from stoic.network.program import Program
+from stoic.sensitivity.condition import condition
+from stoic.sensitivity.gains import gain_by_norms
+from stoic.sensitivity.norms import Store
+from stoic.sensitivity.perturbation import Perturbation
+from stoic.sensitivity.profile import profile
+from stoic.sensitivity.reach import reached
+from stoic.study import as_inputs
+
+__all__ = ["monitor_column", "norm_columns"]
+
+# A relative error of every word at which hardly anything bends.
+_SIZE = 2.0**-24
+
+
+def norm_columns(network: nn.Module, inputs: Any) -> dict[str, dict[str, float]]:
+    """Return what bounds say of each tensor of a layer.
+
+    ``amplifies`` is the layer's norm times the size of what it reads over that of its
+    result; ``wrong words`` how far scores can move, relative, per relative error of its
+    words: both guarantees for a layer, and guesses of an order.
+
+    Args:
+        network: In evaluation mode; left bit for bit as it was.
+        inputs: As `stoic.pvf` takes them.
+
+    Raises:
+        ValueError: The network cannot be captured, has an operator without a bound, or
+            other outputs than one tensor of scores.
+    """
+    given = as_inputs(inputs)
+    store: Store = {}
+    with untouched(network):
+        subject = prepare(network, given)
+        if not isinstance(subject, CapturedSubject):
+            raise ValueError(f"network must be captured, got {subject.reason}")
+        program, gain = subject.program, gain_by_norms(store)
+        (scores,) = program.output_names
+        wrong = condition(
+            *(program, given.leaves, scores, Perturbation(stored=_SIZE), store)
+        )
+        layers = profile(reached(program, given.leaves, Perturbation(), gain), store)
+    found: dict[str, dict[str, float]] = {"amplifies": {}, "wrong words": {}}
+    for layer in layers:
+        for tensor in _tensors(program, layer.value):
+            found["amplifies"][tensor] = layer.amplifies
+            if layer.value in wrong.by_step:
+                moved = wrong.number(wrong.by_step[layer.value], _SIZE)
+                found["wrong words"][tensor] = float(moved.nanmedian())
+    return {name: column for name, column in found.items() if column}
+
+
+def _tensors(program: Program, value: str) -> Iterator[str]:
+    for name in program.by_name[value].inputs:
+        if name in program.stored:
+            yield program.origins.get(name, (name,))[0]
+
+
+def monitor_column(file: Path, network: nn.Module) -> dict[str, float]:
+    """Return how much a monitor's score hangs on the layer of each tensor.
+
+    It is the share of all points that steps about the layer's values give.
+
+    Args:
+        file: Of a fitted monitor.
+        network: Whose tensors are named.
+
+    Raises:
+        ValueError: The file is no monitor of this network.
+    """
+    points = Monitor.load(file, network_fingerprint(network)).points
+    last = () if points.distance is None else points.distance.names
+    values = [name.rpartition(" of ")[2] for name in points.features]
+    # Distance and lead are of the last value.
+    values += [points.distance.value for _ in last if points.distance]
+    weights = defaultdict[str, float](float)
+    for step in points.steps:
+        for each in step.conditions:
+            layer = values[each.feature].partition(":")[0]
+            weights[layer] += abs(step.points) / len(step.conditions)
+    total = sum(weights.values())
+    names = [name for name, _ in network.named_parameters()]
+    return {
+        name: weights[layer] / total
+        for name in names
+        if (layer := name.rpartition(".")[0]) in weights
+    }
