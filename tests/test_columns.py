@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from stoic.cli import main
 from stoic.columns import monitor_column, norm_columns
 from stoic.monitoring import fit
 from stoic.predicting import predict
+from stoic.report.predicted import write_predicted_report
 
 
 def test_bounds_give_every_weight_of_a_layer_a_number() -> None:
@@ -54,3 +56,45 @@ def test_the_command_puts_bounds_beside_predictions(
     assert "amplifies" in told
     assert main([*words, "--no-norms"]) == 0
     assert "amplifies" not in capsys.readouterr().out
+
+
+def test_the_page_has_the_joint_table_and_escapes_names(tmp_path: Path) -> None:
+    record = {
+        "inputs": 4,
+        "passes": 2.5,
+        "cells": [
+            {"site": "<b>", "bit": 30, "predicted": 0.5}
+            | {"measured": 0.25, "low": 0.2, "high": 0.3, "trials": 9},
+            {"site": "x", "bit": 1, "predicted": 0.0}
+            | {"measured": None, "low": None, "high": None, "trials": 0},
+        ],
+        "layers": ["<b>", "x"],
+        "columns": {"predicted PVF": [0.5, 0.25], "monitor": [None, 0.125]},
+        "agreements": [
+            {"first": "a", "second": "b", "spearman": 0.5, "low": 0.1, "high": 0.9}
+            | {"kendall": 0.25, "layers": 2}
+        ],
+    }
+
+    text = write_predicted_report(record, "case", tmp_path / "p.html").read_text()
+
+    assert "<b></b>" not in text
+    assert '<th scope="row"><b>' not in text
+    # 0.5 and 0.25 on four decades.
+    assert f'cx="{round(100 * (math.log10(0.5) + 4) / 4, 2)}%"' in text
+    assert f'cy="{round(100 - 100 * (math.log10(0.25) + 4) / 4, 2)}%"' in text
+    assert text.count('class="dot"') == 1
+    assert "50.00%" in text
+    assert "25.00% [20.00%, 30.00%]" in text
+    assert "width: 50.0%" in text
+    assert "0.50 [0.10, 0.90]" in text
+
+
+def test_the_command_writes_a_page_or_a_record(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["predict", "digits", "--inputs", "4", "--bits", "30", "--probes", "0"]
+    for name, start in (("p.html", "<!DOCTYPE html>"), ("p.json", "{")):
+        assert main([*words, "--no-norms", "--out", str(tmp_path / name)]) == 0
+        assert (tmp_path / name).read_text().lstrip().startswith(start)
+    capsys.readouterr()

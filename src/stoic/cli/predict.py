@@ -29,6 +29,10 @@ MonitorFile = Annotated[
 Proofs = Annotated[
     bool, typer.Option("--proofs", help="Say what share of each cell is proved.")
 ]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", help="File of all that is said: a page, or .json."),
+]
 RunFolder = Annotated[
     Path | None, typer.Option("--measured", help="Run folder to compare with.")
 ]
@@ -56,9 +60,7 @@ def predict(
     measured: RunFolder = None,
     norms: Norms = True,
     monitor: MonitorFile = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="JSON file of all that is said.")
-    ] = None,
+    out: Out = None,
     as_json: AsJson = False,
 ) -> None:
     """Predict how likely faults make the network of CASE wrong, injecting none."""
@@ -88,9 +90,22 @@ def predict(
             )
     record = json.dumps(found.as_record() | {"case": case}, indent=1)
     if out:
-        out.write_text(record, encoding="utf-8")
-        chat(f"record: {out}")
+        with one_line():
+            _write(found, record, case, out)
     print(record if as_json else "\n\n".join(_tables(found)))
+
+
+def _write(found: Predicted, record: str, case: str, out: Path) -> None:
+    """Write a page, or the record where the file is to be JSON."""
+    from stoic.records.files import write_whole, writing
+    from stoic.report.predicted import write_predicted_report
+
+    if out.suffix != ".json":
+        chat(f"page: {write_predicted_report(found.as_record(), case, out)}")
+        return
+    with writing(out):
+        write_whole(out, record)
+    chat(f"record: {out}")
 
 
 def _columns(
