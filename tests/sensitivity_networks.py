@@ -69,6 +69,79 @@ class Gated(nn.Module):
         return scores
 
 
+class Tokens(nn.Module):
+    """Tokens first inside, a token of its own, places, a scale, shares at the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv1d(2, 6, 3, 3)
+        self.token = nn.Parameter(torch.randn(1, 1, 6))
+        self.places = nn.Parameter(torch.randn(1, 4, 6))
+        self.attention = nn.MultiheadAttention(6, 2, batch_first=True)
+        self.scale = nn.Parameter(torch.randn(6))
+        self.norm = nn.RMSNorm(6)
+        self.last = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.patches(x).transpose(1, 2)
+        y = torch.cat([self.token.expand(x.shape[0], -1, -1), y], 1) + self.places
+        z, _ = self.attention(y, y, y, need_weights=False)
+        y = self.norm(y + self.scale * z)
+        return torch.log_softmax(self.last(y[:, 0]), 1)
+
+
+class Causal(nn.Module):
+    """Attention that looks back alone, of one product for all three parts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.all = nn.Linear(4, 12)
+        self.last = nn.Linear(12, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = self.all(x).reshape(-1, 3, 3, 2, 2).permute(2, 0, 3, 1, 4)
+        q, k, v = parts.unbind(0)
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        scores: Tensor = self.last(y.transpose(1, 2).flatten(1))
+        return scores
+
+
+class Assorted(nn.Module):
+    """Rare pools and norms, parts of values, and products by their indices."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up = nn.ConvTranspose2d(2, 4, 2, 2)
+        self.group = nn.GroupNorm(2, 4)
+        self.instance = nn.InstanceNorm2d(4, affine=True)
+        self.mix = nn.Bilinear(4, 4, 6)
+        self.last = nn.Linear(9, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.group(self.up(F.pad(x, (1, 1, 0, 0))))
+        z = self.instance(F.interpolate(y, scale_factor=0.5, mode="bilinear"))
+        left, right = z.split(2, 1)
+        both = torch.stack([left, right], 1).flatten(1, 2).roll(1, 1)
+        a, b = both.amax((2, 3)), F.adaptive_max_pool2d(both, (2, 1)).mean((2, 3))
+        gates = F.glu(self.mix(a, b), 1)
+        products = torch.einsum("bi,bj->bij", gates, gates).flatten(1)
+        scores: Tensor = self.last(products)
+        return scores
+
+
+class Recurrent(nn.Module):
+    """Steps in time, forwards and backwards."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.LSTM(3, 2, batch_first=True)
+        self.last = nn.Linear(2, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores: Tensor = self.last(self.inner(x)[0][:, -1])
+        return scores
+
+
 def stacked() -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(2, 4, 3, stride=2),
@@ -86,6 +159,10 @@ MADE: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "branching": (Branching, (2, 10, 10)),
     "attending": (Attending, (4, 6)),
     "gated": (Gated, (4, 9, 9)),
+    "tokens": (Tokens, (2, 9)),
+    "causal": (Causal, (3, 4)),
+    "assorted": (Assorted, (2, 4, 4)),
+    "recurrent": (Recurrent, (2, 3)),
 }
 
 

@@ -122,8 +122,10 @@ def condition(
         linearised=bound,
         local=local,
         average=average,
-        perturbed=torch.stack([each.norm for each in moved]).norm(dim=0),
-        inputs=_together([reach.values[name] for name in reach.given]),
+        perturbed=_root_of_squares([each.norm for each in moved], len(judged)),
+        inputs=_root_of_squares(
+            [two_norm(reach.values[name].abs()) for name in reach.given], len(judged)
+        ),
         scores=two_norm(judged.abs()),
         by_step=by_step,
     )
@@ -138,6 +140,9 @@ def _golden(way: Linearised, reach: Reach) -> tuple[Tensor, Tensor]:
         rows = way.gradients[name].flatten(2).transpose(0, 1)
         worst.append(_spectral(rows) * moved.norm)
         mean.append(rows.square().sum((1, 2)) / rows.shape[2] * moved.norm.square())
+    if not worst:
+        nothing = torch.zeros_like(way.bends[0])
+        return nothing, nothing
     return torch.stack(worst).sum(0), torch.stack(mean).sum(0).sqrt()
 
 
@@ -164,10 +169,12 @@ def _total(way: Linearised, reach: Reach, local: Tensor) -> Tensor:
     return torch.minimum(local + rest.norm(dim=0), boxed.norm(dim=0))
 
 
-def _together(values: Sequence[Tensor]) -> Tensor:
-    """Return the 2-norm of several values of each input."""
-    norms: Tensor = torch.stack([two_norm(v.abs()) for v in values]).norm(dim=0)
-    return norms
+def _root_of_squares(norms: Sequence[Tensor], count: int) -> Tensor:
+    """Return the 2-norm of several values of each input; 0 of none."""
+    if not norms:
+        return torch.zeros(count, dtype=torch.float64)
+    found: Tensor = torch.stack([*norms]).norm(dim=0)
+    return found
 
 
 def kept(

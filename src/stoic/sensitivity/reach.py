@@ -13,7 +13,7 @@ from torch import Tensor
 
 from stoic.network.certified.backward import fixed_values
 from stoic.network.certified.contract import Call
-from stoic.network.program import Program, Step, Values
+from stoic.network.program import Program, Values
 from stoic.network.smooth import floats
 from stoic.sensitivity.operators import turn_of
 from stoic.sensitivity.operators.contract import (
@@ -24,16 +24,14 @@ from stoic.sensitivity.operators.contract import (
     beside,
     two_norm,
 )
+from stoic.sensitivity.parts import Parts
 from stoic.sensitivity.perturbation import Perturbation
+from stoic.sensitivity.stored import error_of, stored_error
 
 __all__ = ["Gain", "NotKnownError", "Passed", "Reach", "reached", "wide"]
 
 _SIZE = torch.ops.aten.sym_size.int
-_MOVES = {
-    *("t", "transpose", "permute", "numpy_T", "reshape", "as_reshape", "view"),
-    *("alias", "detach", "clone", "contiguous", "expand", "unsqueeze", "squeeze"),
-    *("slice", "select", "flatten", "unflatten"),
-}
+_LOOK_UP = torch.ops.aten.embedding.default
 Gain: TypeAlias = Callable[..., float]
 """From a linear step, or two in a row, to the 2-norm of their map, or infinity."""
 
@@ -77,12 +75,14 @@ class Reach:
         values: Golden values.
         given: How far each input of the program may move, by name.
         passed: The steps that move, by name, in order.
+        errors: Of values made of stored words alone, by name.
     """
 
     program: Program
     values: Values
     given: Mapping[str, Moved]
     passed: Mapping[str, Passed]
+    errors: Mapping[str, Any]
 
     def moved(self, name: str) -> Moved:
         """Return how far a value that deviates may move."""
@@ -95,13 +95,25 @@ class Reach:
 
 
 def wide(program: Program) -> Program:
-    """Return the program with its stored numbers in float64."""
+    """Return the program with its stored numbers, and those it makes, in float64."""
     stored = {name: _wide(value) for name, value in program.stored.items()}
-    return replace(program, stored=stored)
+    steps = tuple(
+        replace(step, args=_wide(step.args), kwargs=_wide(dict(step.kwargs)))
+        for step in program.steps
+    )
+    return replace(program, stored=stored, steps=steps)
 
 
 def _wide(value: Any) -> Any:
-    return value.detach().double() if floats(value) else value
+    if floats(value):
+        return value.detach().double()
+    if isinstance(value, torch.dtype) and value.is_floating_point:
+        return torch.float64
+    if isinstance(value, list | tuple):
+        return type(value)(_wide(item) for item in value)
+    if isinstance(value, dict):
+        return {key: _wide(item) for key, item in value.items()}
+    return value
 
 
 @torch.no_grad()
@@ -130,19 +142,41 @@ def reached(
         for name in ours.inputs
         if floats(values[name])
     }
-    fixed = {*fixed_values(ours), *(set(ours.inputs) - given.keys())}
-    wrong = _Wrong(ours, values, perturbation)
-    reach = Reach(ours, values, given, passed := {})
-    for step in ours.steps:
+    if perturbation.radius and not given:
+        raise ValueError(
+            "radius must be 0 where no input has floating-point numbers, got "
+            f"{perturbation.radius}; begin at the embedding, by beginning_at"
+        )
+    errors: dict[str, Any] = {}
+    reach = Reach(ours, values, given, passed := {}, errors)
+    own = {*fixed_values(ours)}
+    fixed = {*ours.stored, *(set(ours.inputs) - given.keys())}
+    parts = Parts(ours, values, fixed, _count(leaves))
+    for step in (part for whole in ours.steps for part in parts.of(whole)):
         values[step.name] = step(values.__getitem__)
-        if step.op is _SIZE or fixed.issuperset(step.inputs):
-            fixed.add(step.name)
-            wrong.follow(step)
-            continue
         call = Call(step, values.__getitem__, fixed)
-        _check_finite(call)
-        passed[step.name] = _passed(call, reach, perturbation, wrong, gain)
+        if step.op is _SIZE or fixed.issuperset(step.inputs):
+            if step.op is not _LOOK_UP or own.issuperset(step.inputs):
+                fixed.add(step.name)
+                errors[step.name] = _error(call, reach, perturbation)
+                continue
+        if floats(values[step.name]):
+            _check_finite(call)
+            passed[step.name] = _passed(call, reach, perturbation, gain)
     return reach
+
+
+def _error(call: Call, reach: Reach, perturbation: Perturbation) -> Any:
+    def errors(name: str) -> Any:
+        if name in reach.errors:
+            return reach.errors[name]
+        return stored_error(name, reach.program.stored.get(name), perturbation)
+
+    return None if call.step.op is _SIZE else error_of(call, errors, perturbation)
+
+
+def _count(leaves: Sequence[Any]) -> int:
+    return next(len(x) for x in leaves if isinstance(x, Tensor) and x.dim() > 0)
 
 
 def _check_finite(call: Call) -> None:
@@ -162,18 +196,14 @@ def _given(value: Tensor, perturbation: Perturbation) -> Moved:
     return Moved(beside(side, value).expand_as(value).contiguous(), norm)
 
 
-def _passed(
-    call: Call,
-    reach: Reach,
-    perturbation: Perturbation,
-    wrong: _Wrong,
-    gain: Gain,
-) -> Passed:
+def _passed(call: Call, reach: Reach, perturbation: Perturbation, gain: Gain) -> Passed:
     """Bound one step, what it adds by itself included."""
+    if any(n not in reach.passed and n not in reach.given for n in call.reads):
+        raise _not_known(call, reach.program)
     reads = [reach.moved(name) for name in call.reads]
-    wrong.check(call)
-    share, own = perturbation.stored, partial(gain, call)
-    turn = turn_of(Crossing(call, tuple(reads), share, wrong.steps.get, own))
+    steps = partial(_steps, call, reach, perturbation)
+    own = partial(gain, call)
+    turn = turn_of(Crossing(call, tuple(reads), perturbation.stored, steps, own))
     if turn is None:
         raise _not_known(call, reach.program)
     errors = (torch.zeros_like(call.result) + turn.errors) * UP
@@ -207,69 +237,33 @@ def _times(norm: Tensor, gain: float) -> Tensor:
 
 def _stretched(turn: Turn, norms: Sequence[Tensor]) -> Tensor:
     """Stretch norms; what does not move does not move however far a map stretches."""
+    if not norms:
+        return turn.stretch()
     still = torch.stack([*norms]).amax(0) == 0
-    return torch.where(still, 0.0, turn.stretch(*norms))
+    # Infinity times 0 is not known.
+    stretched = turn.stretch(*norms).nan_to_num(math.inf, math.inf)
+    return torch.where(still, 0.0, stretched)
 
 
 def _before(call: Call, turn: Turn, reach: Reach) -> Passed | None:
     """Return the step before, where both are one linear map of one value."""
-    if turn.carry is None or call.reads[0] not in reach.passed:
+    if turn.carry is None or not call.reads or call.reads[0] not in reach.passed:
         return None
     before = reach.passed[call.reads[0]]
     return before if before.turn.carry is not None else None
 
 
-class _Wrong:
-    """Errors of stored words, and of what is made of stored words alone.
-
-    A relative error stays what it is while words are only moved about; absolute ones
-    are moved with them. Of anything else that is computed of stored words alone nothing
-    is known.
-
-    Args:
-        program: Whose stored words may be wrong.
-        values: Golden values, as far as they have been run.
-        perturbation: By how much they may be wrong, or what is computed of them.
-    """
-
-    def __init__(
-        self, program: Program, values: Values, perturbation: Perturbation
-    ) -> None:
-        self._values, self._program = values, program
-        wrong = perturbation.stored or perturbation.stored_steps
-        self._any = bool(wrong or perturbation.values)
-        self._computed: set[str] = set()
-        self.steps = {
-            name: torch.as_tensor(step, dtype=torch.float64).expand_as(values[name])
-            for name, step in perturbation.stored_steps.items()
-        }
-
-    def follow(self, step: Step) -> None:
-        """Note a step that reads nothing that deviates."""
-        if step.operator not in _MOVES:
-            if any(floats(self._values[name]) for name in step.inputs):
-                self._computed.add(step.name)
-            return
-        if not self._computed.isdisjoint(step.inputs):
-            self._computed.add(step.name)
-        if any(name in self.steps for name in step.inputs):
-            errors = {**self._values, **self.steps}
-            self.steps[step.name] = step(errors.__getitem__)
-
-    def check(self, call: Call) -> None:
-        """Refuse a step that reads what was computed of stored words.
-
-        Raises:
-            NotKnownError: It does, and they may be wrong.
-        """
-        read = self._computed.intersection(call.step.inputs)
-        numbers = [name for name in read if floats(self._values[name])]
-        if self._any and numbers:
-            made = self._program.by_name[numbers[0]]
-            raise NotKnownError(
-                f"wrong stored words must reach {call.step.name} unchanged, got "
-                f"{made.operator} before it; make its result the stored word"
-            )
+def _steps(
+    call: Call, reach: Reach, perturbation: Perturbation, name: str
+) -> Tensor | None:
+    """Return the absolute errors of a stored value's words, if any were given."""
+    if (error := reach.errors.get(name)) is not None:
+        assert isinstance(error, Tensor)
+        return error
+    if name not in perturbation.stored_steps:
+        return None
+    step = torch.as_tensor(perturbation.stored_steps[name], dtype=torch.float64)
+    return step.expand_as(call.golden(name))
 
 
 def _rounding(call: Call, turn: Turn, perturbation: Perturbation) -> Tensor:

@@ -8,31 +8,52 @@ import torch
 
 from stoic.network.program import First
 from stoic.sensitivity.operators.contract import Crossing, OpRule, Turn
+from stoic.sensitivity.operators.largest import largest
 from stoic.sensitivity.operators.linear import linear
-from stoic.sensitivity.operators.mixed import matmul, product, softmax
+from stoic.sensitivity.operators.looked_up import embedding
+from stoic.sensitivity.operators.mixed import matmul, product
 from stoic.sensitivity.operators.pointwise import pointwise
 from stoic.sensitivity.operators.pools import max_pool
-from stoic.sensitivity.operators.scaled import batch_norm, layer_norm
+from stoic.sensitivity.operators.scaled import batch_norm, layer_norm, rms_norm
+from stoic.sensitivity.operators.several import products
+from stoic.sensitivity.operators.shares import (
+    log_softmax,
+    log_sum,
+    masked,
+    softmax,
+)
 from stoic.sensitivity.operators.weighed import weighed
 
 __all__ = ["turn_of"]
 
 _ATEN = torch.ops.aten
-_OWN: dict[Any, OpRule] = {
-    _ATEN.max_pool2d.default: max_pool,
-    _ATEN._native_batch_norm_legit_no_training.default: batch_norm,
-    _ATEN.layer_norm.default: layer_norm,
-    _ATEN.softmax.int: softmax,
-    _ATEN._softmax.default: softmax,
-    _ATEN.mul.Tensor: product,
-    _ATEN.matmul.default: matmul,
-    _ATEN.bmm.default: matmul,
+_OWN: dict[Any, tuple[OpRule, ...]] = {
+    _ATEN.max_pool2d.default: (max_pool,),
+    _ATEN.amax.default: (largest,),
+    _ATEN.max.dim: (largest,),
+    _ATEN._native_batch_norm_legit_no_training.default: (batch_norm,),
+    _ATEN.layer_norm.default: (layer_norm,),
+    _ATEN.rms_norm.default: (rms_norm,),
+    _ATEN.softmax.int: (softmax,),
+    _ATEN._softmax.default: (softmax,),
+    _ATEN.log_softmax.int: (log_softmax,),
+    _ATEN._log_softmax.default: (log_softmax,),
+    _ATEN.logsumexp.default: (log_sum,),
+    _ATEN.embedding.default: (embedding,),
+    # Constants that are added or multiplied round, and may be wrong.
+    _ATEN.mul.Tensor: (product, products, linear),
+    _ATEN.add.Tensor: (linear,),
+    _ATEN.sub.Tensor: (linear,),
+    _ATEN.div.Tensor: (linear,),
+    _ATEN.matmul.default: (matmul, products),
+    _ATEN.bmm.default: (matmul,),
 }
+_ANY: tuple[OpRule, ...] = (masked, weighed, pointwise, linear)
 
 
 def turn_of(crossing: Crossing) -> Turn | None:
     """Return what a step does with all that is reachable; nothing if not known."""
     op = crossing.call.step.op
-    own = _OWN.get(op.op if isinstance(op, First) else op)
-    rules = [rule for rule in (own, weighed, pointwise, linear) if rule is not None]
+    own = _OWN.get(op.op if isinstance(op, First) else op, ())
+    rules = (*own, *(_ANY if crossing.moved else ()))
     return next((t for rule in rules if (t := rule(crossing)) is not None), None)

@@ -12,17 +12,22 @@ from torch.func import vjp, vmap
 
 from stoic.network.certified.contract import Absolute, Call, transposed
 from stoic.network.certified.rules import bound_of
+from stoic.network.program import filled
 from stoic.sensitivity.operators.contract import UP, Adjoint, Crossing, Turn
+from stoic.sensitivity.operators.summing import summing
 
 __all__ = ["linear"]
 
 _ATEN = torch.ops.aten
+_JOINS = {_ATEN.add.Tensor, _ATEN.sub.Tensor, _ATEN.cat.default}
 
 
 def linear(crossing: Crossing) -> Turn | None:
     """Carry deviations by absolute numbers, and gradients by the transposed map."""
     call = crossing.call
-    bound = bound_of(call, len(crossing.value))
+    if not crossing.moved:
+        return None
+    bound = _bound(call, len(crossing.value))
     if bound is None:
         return None
     sizes = [call.golden(name).abs() + moved.most for name, moved in crossing.named]
@@ -39,32 +44,45 @@ def linear(crossing: Crossing) -> Turn | None:
     )
 
 
+def _bound(call: Call, inputs: int) -> Absolute | None:
+    return bound_of(call, inputs) or summing(call, inputs)
+
+
 def _errors(crossing: Crossing, sizes: list[Tensor]) -> Tensor | float:
     """Return what errors of stored words add: the map with errors in their place."""
     call = crossing.call
-    found = {name: crossing.errors(name) for name in call.step.inputs}
-    wrong = {name: error for name, error in found.items() if error is not None}
-    if not wrong:
+    wrong = {name: crossing.errors(name) for name in call.step.inputs}
+    if all(error is None for error in wrong.values()):
         return 0.0
-    if call.step.op is _ATEN.div.Tensor:
-        return _errors_of_quotient(call, sizes[0], *wrong.values())
+    if call.step.op in _JOINS:
+        return _joined(call, wrong)
 
     def lookup(name: str) -> Any:
-        value = wrong.get(name, call.golden(name))
-        exact = name in call.fixed and name not in wrong
-        floating = isinstance(value, Tensor) and value.is_floating_point()
-        return torch.zeros_like(value) if exact and floating else value
+        error, value = wrong.get(name), call.golden(name)
+        if error is not None or name not in wrong or name in call.reads:
+            return value if error is None else error
+        return torch.zeros_like(value) if isinstance(value, Tensor) else value
 
-    bound = bound_of(Call(call.step, lookup, call.fixed), len(crossing.value))
+    bound = _bound(Call(call.step, lookup, call.fixed), len(crossing.value))
     assert bound is not None
     return (bound.carry(*sizes) + bound.offset) * UP
 
 
-def _errors_of_quotient(call: Call, size: Tensor, error: Tensor) -> Tensor:
-    """Return what a wrong divisor adds: 1 / (c - e) less 1 / c, times the value."""
-    divisor = call.size(1)
-    left = (divisor - error).clamp(min=0.0)
-    return (size / left - size / divisor).nan_to_num(torch.inf, torch.inf) * UP
+def _joined(call: Call, wrong: dict[str, Tensor | None]) -> Tensor:
+    """Put errors where the words are, of a step that adds or joins values."""
+
+    def lookup(name: str) -> Any:
+        error, value = wrong[name], call.golden(name)
+        return torch.zeros_like(value) if error is None else error
+
+    args = [_without_numbers(filled(arg, lookup)) for arg in call.step.args]
+    result: Tensor = call.step.op(*args, **call.step.kwargs)
+    return result.abs() * UP
+
+
+def _without_numbers(arg: Any) -> Any:
+    """Return 0 for a number that is added: it has no error."""
+    return 0.0 if isinstance(arg, float) else arg
 
 
 def _stretch(crossing: Crossing, bound: Absolute) -> Callable[..., Tensor]:

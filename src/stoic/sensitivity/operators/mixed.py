@@ -1,4 +1,4 @@
-"""Operators of values that deviate together: products, and attention's softmax."""
+"""Operators of values that deviate together: products of all kinds."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from stoic.sensitivity.operators.contract import (
     two_norm,
 )
 
-__all__ = ["matmul", "product", "softmax"]
+__all__ = ["matmul", "product"]
 
-_TERMS = 24
+_ATEN = torch.ops.aten
 
 
 def product(crossing: Crossing) -> Turn | None:
@@ -28,6 +28,8 @@ def product(crossing: Crossing) -> Turn | None:
     if len(crossing.moved) != 2 or call.step.kwargs:
         return None
     (a, of_a), (b, of_b) = ((call.golden(n), moved) for n, moved in crossing.named)
+    if a.dim() != b.dim():
+        return None
     bend = of_a.most * of_b.most
     size = (a.abs() + of_a.most) * (b.abs() + of_b.most)
     wide_a = _largest(b, of_b) * _repeats(call, a)
@@ -80,7 +82,9 @@ def matmul(crossing: Crossing) -> Turn | None:
     if len(crossing.moved) != 2 or call.step.kwargs:
         return None
     (a, of_a), (b, of_b) = ((call.golden(n), moved) for n, moved in crossing.named)
-    if a.dim() != b.dim() or a.shape[:-2] != b.shape[:-2]:
+    if a.dim() < 3 or a.dim() != b.dim():
+        return None
+    if a.shape[:-2] != b.shape[:-2]:
         return None
     bend = of_a.most @ of_b.most
 
@@ -98,42 +102,4 @@ def matmul(crossing: Crossing) -> Turn | None:
         bend=bend * UP,
         size=(a.abs() + of_a.most) @ (b.abs() + of_b.most),
         terms=a.shape[-1] + 2,
-    )
-
-
-def softmax(crossing: Crossing) -> Turn | None:
-    """Bound every share by its worst company; the 2-norm at most halves.
-
-    Along a line, the second derivative of a share p is p ((d - m)^2 - v) with mean m
-    and variance v of all deviations d: that is how far it bends.
-    """
-    call, moved = crossing.call, crossing.moved[0]
-    dim = call.arg(1) if len(crossing.moved) == 1 else None
-    if not isinstance(dim, int) or dim % call.result.dim() == 0:
-        return None
-    dim = dim % call.result.dim()
-    shares, along = call.result, dim + 1
-    reach = moved.most + moved.most.amax(dim, keepdim=True)
-    # The numerator moves by a factor of exp(d), the sum by one of exp(largest d).
-    high = torch.minimum(shares * torch.exp(reach), torch.ones_like(shares)) * UP
-    low = shares * torch.exp(-reach) / UP
-    # The difference from the largest is rounded, and then stands in an exponent.
-    value = crossing.value
-    apart = (value + moved.most).amax(dim, keepdim=True) - (value - moved.most)
-
-    def signed(gradient: Tensor) -> tuple[Tensor, ...]:
-        mean = (gradient * shares).sum(along, keepdim=True)
-        return ((gradient - mean) * shares,)
-
-    def absolute(gradient: Tensor) -> tuple[Tensor, ...]:
-        mean = (gradient * shares).sum(along, keepdim=True)
-        return ((gradient + mean) * shares * UP,)
-
-    return Turn(
-        most=torch.maximum(high - shares, shares - low) * UP,
-        stretch=lambda norm: norm / 2 * UP,
-        adjoint=Adjoint(signed, absolute, shares.shape[dim] + 2),
-        bend=high * reach.square() / 2 * UP,
-        size=high * (1 + apart),
-        terms=_TERMS + shares.shape[dim],
     )

@@ -20,11 +20,13 @@ def pointwise(crossing: Crossing) -> Turn | None:
     The result bends away from the golden slope by no more than slopes differ; where
     the function is straight up to a corner, by no more than what lies beyond it.
     """
-    call, (moved, *others) = crossing.call, crossing.moved
-    # A stored factor or term that may be wrong is for the rules of linear steps.
-    wrong = any(crossing.errors(name) is not None for name in call.step.inputs)
-    if others or wrong or call.result.shape != crossing.value.shape:
+    call = crossing.call
+    if len(crossing.moved) != 1 or call.result.shape != crossing.value.shape:
         return None
+    wrong = _wrong(crossing)
+    if wrong is None:
+        return None
+    moved = crossing.moved[0]
     value, most = crossing.value, moved.most
     slopes = derivative_range(call, value - most, value + most)
     golden = derivative_range(call, value, value)
@@ -42,8 +44,20 @@ def pointwise(crossing: Crossing) -> Turn | None:
         bend=(differ * beyond * UP).where(moving & (differ > 0), 0.0),
         bend_norm=differ.flatten(1).amax(1) * moved.norm * UP,
         size=_size(call.step.op, call.result, steepest * most),
-        terms=_TERMS.get(call.step.op, 0),
+        errors=wrong * (value.abs() + most) * UP,
+        terms=0 if call.step.op in _EXACT else _ROUNDINGS,
     )
+
+
+def _wrong(crossing: Crossing) -> Tensor | float | None:
+    """Return the errors of slopes by wrong words; nothing where they are elsewhere."""
+    call = crossing.call
+    found = [crossing.errors(name) for name in call.step.inputs]
+    errors = [error for error in found if error is not None]
+    if not errors or call.step.op is not _ATEN.prelu.default:
+        return None if errors else 0.0
+    dims = crossing.value.dim()
+    return errors[0].reshape(-1, *[1] * (dims - 2))
 
 
 def _straight(call: Call, value: Tensor) -> Tensor | float:
@@ -67,20 +81,21 @@ def _corners(call: Call) -> tuple[float, ...]:
 
 
 def _size(op: Any, result: Tensor, most: Tensor) -> Tensor | None:
-    return result.abs() + most + 1.0 if op in _TERMS else None
+    return None if op in _EXACT else result.abs() + most + 1.0
 
 
 _ATEN = torch.ops.aten
-# Roundings of their kernels, relative to the result or to 1; others are exact.
-_TERMS: dict[Any, int] = {
-    _ATEN.sigmoid.default: 16,
-    _ATEN.tanh.default: 16,
-    _ATEN.silu.default: 16,
-    _ATEN.gelu.default: 24,
-    _ATEN.hardswish.default: 16,
-    _ATEN.hardsigmoid.default: 16,
-    _ATEN.leaky_relu.default: 2,
-    _ATEN.elu.default: 16,
-    _ATEN.softplus.default: 16,
-    _ATEN.mish.default: 24,
+# Kernels of others are off by so many roundings, relative to the result or to 1.
+_ROUNDINGS = 24
+_EXACT = {
+    *(
+        getattr(_ATEN, name).default
+        for name in (
+            "relu relu6 abs neg hardtanh clamp clamp_min clamp_max maximum minimum "
+            "threshold dropout feature_dropout"
+        ).split()
+    ),
+    _ATEN.clamp.Tensor,
+    _ATEN.masked_fill.Scalar,
+    _ATEN.where.self,
 }

@@ -26,6 +26,11 @@ _CONVOLUTIONS: dict[Any, int] = {
     _ATEN.conv2d.default: 2,
     _ATEN.conv3d.default: 3,
 }
+_TURNED: dict[Any, int] = {
+    _ATEN.conv_transpose1d.default: 1,
+    _ATEN.conv_transpose2d.input: 2,
+    _ATEN.conv_transpose3d.input: 3,
+}
 # Positions of value, weight and bias, and whether the weight's rows are the results.
 _PRODUCTS: dict[Any, tuple[int, int, int | None, bool]] = {
     _ATEN.linear.default: (0, 1, 2, True),
@@ -155,13 +160,15 @@ def _offset(call: Call, bias: int | None) -> Tensor | float:
 
 def _in_channels(call: Call, numbers: Tensor) -> Tensor:
     """Return numbers of a bias beside the result."""
-    dims = _CONVOLUTIONS.get(call.step.op)
+    dims = (_CONVOLUTIONS | _TURNED).get(call.step.op)
     return numbers if dims is None else numbers.reshape(-1, *[1] * dims)
 
 
 def _by_rows(crossing: Crossing, place: int, weight: Tensor) -> Tensor:
     """Bound each element by the norm of its row times that of the deviation."""
     result, op = crossing.call.result, crossing.call.step.op
+    if op in _TURNED:
+        return torch.full_like(result, math.inf)
     by_row = op in _CONVOLUTIONS or op is _ATEN.linear.default
     flat = weight.flatten(1) if by_row else weight.t()
     rows = flat.norm(dim=1) * UP
@@ -174,7 +181,9 @@ def _map_of(call: Call) -> tuple[_Map, int, int | None] | None:
     if call.step.kwargs:
         return None
     op = call.step.op
-    if op in _CONVOLUTIONS and call.only(0):
+    if op in _CONVOLUTIONS | _TURNED and call.only(0):
+        if call.arg(0).dim() != call.arg(1).dim():
+            return None
         return _convolution(call), 1, 2
     if op not in _PRODUCTS:
         return None
@@ -191,13 +200,17 @@ def _map_of(call: Call) -> tuple[_Map, int, int | None] | None:
 
 
 def _convolution(call: Call) -> _Map:
-    dims = _CONVOLUTIONS[call.step.op]
+    turned = call.step.op in _TURNED
+    dims = (_CONVOLUTIONS | _TURNED)[call.step.op]
+    groups_at, dilation_at = (6, 7) if turned else (6, 5)
     stride, padding, dilation = (
-        _each(call.arg(at, default), dims) for at, default in ((3, 1), (4, 0), (5, 1))
+        _each(call.arg(at, default), dims)
+        for at, default in ((3, 1), (4, 0), (dilation_at, 1))
     )
-    groups, weight = int(call.arg(6, 1)), call.arg(1)
+    beyond = _each(call.arg(5, 0), dims) if turned else [0] * dims
+    groups, weight = int(call.arg(groups_at, 1)), call.arg(1)
     shape = call.arg(0).shape[1:]
-    options = (stride, padding, dilation, False, [0] * dims, groups)
+    options = (stride, padding, dilation, turned, beyond, groups)
 
     def run(value: Tensor, filters: Tensor) -> Tensor:
         result: Tensor = _ATEN.convolution.default(value, filters, None, *options)
@@ -210,8 +223,8 @@ def _convolution(call: Call) -> _Map:
         )[0]
         return found
 
-    fan = len(weight) // groups * math.prod(weight.shape[2:])
-    return _Map(run, back, weight[0].numel(), fan)
+    sums = weight[0].numel(), len(weight) // groups * math.prod(weight.shape[2:])
+    return _Map(run, back, *(reversed(sums) if turned else sums))
 
 
 def _each(option: Any, dims: int) -> list[int]:

@@ -1,0 +1,143 @@
+"""Softmax and its logarithm: shares of scores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stoic.network.certified.contract import Call
+from stoic.sensitivity.operators.contract import UP, Adjoint, Crossing, Turn
+from stoic.sensitivity.parts.masked import Masked
+
+__all__ = ["log_softmax", "log_sum", "masked", "softmax"]
+
+_ATEN = torch.ops.aten
+_TERMS = 24
+
+
+def softmax(crossing: Crossing) -> Turn | None:
+    """Bound shares along one dimension."""
+    dim = _along(crossing)
+    return None if dim is None else _shares(crossing, crossing.moved[0].most, dim)
+
+
+def masked(crossing: Crossing) -> Turn | None:
+    """Bound the same where some are hidden: those have no share, and stay still."""
+    op = crossing.call.step.op
+    if not isinstance(op, Masked) or not crossing.call.only(0):
+        return None
+    most, hidden = crossing.moved[0].most, crossing.call.arg(1)
+    most = most if hidden is None else most.masked_fill(hidden, 0.0)
+    return _shares(crossing, most, op.dim % most.dim())
+
+
+def _along(crossing: Crossing, position: int = 1) -> int | None:
+    """Return the dimension of the shares; that of the inputs will not do."""
+    call = crossing.call
+    dim = call.arg(position) if len(crossing.moved) == 1 else None
+    if not isinstance(dim, int) or dim % crossing.value.dim() == 0:
+        return None
+    return dim % crossing.value.dim()
+
+
+def _shares(crossing: Crossing, most: Tensor, dim: int) -> Turn:
+    """Bound every share by its worst company; the 2-norm at most halves.
+
+    Along a line, the second derivative of a share p is p ((d - m)^2 - v) with mean m
+    and variance v of all deviations d: that is how far it bends.
+    """
+    shares, along = crossing.call.result, dim + 1
+    reach = most + most.amax(dim, keepdim=True)
+    # The numerator moves by a factor of exp(d), the sum by one of exp(largest d).
+    high = torch.minimum(shares * torch.exp(reach), torch.ones_like(shares)) * UP
+    high = torch.where(shares > 0, high, 0.0)
+    low = shares * torch.exp(-reach) / UP
+    # The difference from the largest is rounded, and then stands in an exponent.
+    value = crossing.value.where(shares > 0, -torch.inf)
+    apart = (value + most).amax(dim, keepdim=True) - (crossing.value - most)
+    apart = apart.where(shares > 0, 0.0)
+
+    def signed(gradient: Tensor) -> tuple[Tensor, ...]:
+        mean = (gradient * shares).sum(along, keepdim=True)
+        return ((gradient - mean) * shares,)
+
+    def absolute(gradient: Tensor) -> tuple[Tensor, ...]:
+        mean = (gradient * shares).sum(along, keepdim=True)
+        return ((gradient + mean) * shares * UP,)
+
+    return Turn(
+        most=torch.maximum(high - shares, shares - low) * UP,
+        stretch=lambda norm: norm / 2 * UP,
+        adjoint=Adjoint(signed, absolute, shares.shape[dim] + 2),
+        bend=(high * reach.square() / 2 * UP).where(high > 0, 0.0),
+        size=high * (1 + apart),
+        terms=_TERMS + shares.shape[dim],
+    )
+
+
+def log_softmax(crossing: Crossing) -> Turn | None:
+    """Subtract the logarithm of the sum, which moves by no more than a score."""
+    dim = _along(crossing)
+    return None if dim is None else _less_log_sum(crossing, dim)
+
+
+def _less_log_sum(crossing: Crossing, dim: int) -> Turn:
+    """Bound how a logarithm of a sum bends: by half the variance of deviations."""
+    value, most = crossing.value, crossing.moved[0].most
+    shares, along, count = torch.softmax(value, dim), dim + 1, value.shape[dim]
+    widest = most.amax(dim, keepdim=True)
+
+    def signed(gradient: Tensor) -> tuple[Tensor, ...]:
+        return (gradient - shares * gradient.sum(along, keepdim=True),)
+
+    def absolute(gradient: Tensor) -> tuple[Tensor, ...]:
+        return ((gradient + shares * gradient.sum(along, keepdim=True)) * UP,)
+
+    moved = (most + widest) * UP
+    return Turn(
+        most=moved,
+        stretch=lambda norm: norm * (count**0.5 * UP),
+        adjoint=Adjoint(signed, absolute, count + 2),
+        bend=(widest.square() / 2 * UP).expand_as(value),
+        size=_size(value, most, dim) + moved,
+        terms=_TERMS + count,
+    )
+
+
+def log_sum(crossing: Crossing) -> Turn | None:
+    """Bound the logarithm of a sum of exponentials along one dimension."""
+    call = crossing.call
+    dims = call.arg(1) if len(crossing.moved) == 1 else None
+    if not isinstance(dims, list) or len(dims) != 1 or call.result.dim() < 2:
+        return None
+    dim, keep = dims[0] % crossing.value.dim(), bool(call.arg(2, False))
+    return None if dim == 0 else _log_sum(call, crossing, dim, keep)
+
+
+def _log_sum(call: Call, crossing: Crossing, dim: int, keep: bool) -> Turn:
+    value, most = crossing.value, crossing.moved[0].most
+    shares, widest = torch.softmax(value, dim), most.amax(dim, keepdim=keep)
+
+    def back(gradient: Tensor) -> tuple[Tensor, ...]:
+        return ((gradient if keep else gradient.unsqueeze(dim + 1)) * shares * UP,)
+
+    def signed(gradient: Tensor) -> tuple[Tensor, ...]:
+        return ((gradient if keep else gradient.unsqueeze(dim + 1)) * shares,)
+
+    size: Any = _size(value, most, dim)
+    return Turn(
+        most=widest * UP,
+        stretch=lambda norm: norm * UP,
+        adjoint=Adjoint(signed, back, value.shape[dim] + 2),
+        bend=widest.square() / 2 * UP,
+        size=(size if keep else size.squeeze(dim)) + widest,
+        terms=_TERMS + value.shape[dim],
+    )
+
+
+def _size(value: Tensor, most: Tensor, dim: int) -> Tensor:
+    """Return the largest number that comes up on the way, with room for logarithms."""
+    largest = (value.abs() + most).amax(dim, keepdim=True)
+    return largest * 2 + float(value.shape[dim])

@@ -1,0 +1,67 @@
+"""Operators that add up elements with fixed shares, none negative: pads, resizing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stoic.network.certified.contract import Absolute, Call
+from stoic.sensitivity.parts.layouts import Rows
+
+__all__ = ["summing"]
+
+_ATEN = torch.ops.aten
+
+
+def summing(call: Call, inputs: int) -> Absolute | None:
+    """Return an operator on absolute numbers as itself, if it keeps inputs apart.
+
+    Args:
+        call: A step that reads one deviating value.
+        inputs: How many there are.
+    """
+    op = call.step.op
+    terms = 0 if isinstance(op, Rows) else _TERMS.get(op)
+    if terms is None or not call.only(0) or call.result.dim() < 2:
+        return None
+    if op is _ATEN.pad.default and (call.arg(3) or 0) < 0:
+        return None
+    if op is _ATEN.cumsum.default:
+        terms = call.arg(0).shape[call.arg(1)]
+    return Absolute(call.again, 1.0, terms) if _apart(call, inputs) else None
+
+
+def _apart(call: Call, inputs: int) -> bool:
+    """Say whether the first input alone reaches the first row of the result."""
+    if len(call.arg(0)) != inputs or len(call.result) != inputs:
+        return False
+    owners = torch.zeros_like(call.arg(0))
+    owners[0] = 1.0
+    found: Tensor = call.again(owners)
+    return not bool((found[1:] != 0).any())
+
+
+def _ops(names: str, overload: str = "default") -> list[Any]:
+    return [getattr(getattr(_ATEN, name), overload) for name in names.split()]
+
+
+_TERMS: dict[Any, int] = {
+    **dict.fromkeys(
+        _ops(
+            "pad reflection_pad1d reflection_pad2d replication_pad1d "
+            "replication_pad2d _to_copy"
+        ),
+        0,
+    ),
+    **dict.fromkeys(
+        _ops(
+            "upsample_nearest1d upsample_nearest2d upsample_nearest3d "
+            "upsample_linear1d upsample_bilinear2d upsample_trilinear3d",
+            "vec",
+        ),
+        32,
+    ),
+    _ATEN.cumsum.default: 0,
+}

@@ -1,0 +1,205 @@
+"""Errors of stored words on their way to where an input first meets them."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from stoic.network.certified.contract import Call
+from stoic.network.program import First, as_reshape
+from stoic.sensitivity.derivatives import derivative_range
+from stoic.sensitivity.operators.contract import UP
+from stoic.sensitivity.perturbation import Perturbation
+
+__all__ = ["error_of", "stored_error"]
+
+_ATEN = torch.ops.aten
+_TERMS = 64
+Errors: TypeAlias = Callable[[str], Tensor | None]
+
+
+def stored_error(name: str, value: Any, perturbation: Perturbation) -> Tensor | None:
+    """Return how far the words of a stored value may be off, absolute, if at all."""
+    if not (isinstance(value, Tensor) and value.is_floating_point()):
+        return None
+    if name in perturbation.stored_steps:
+        step = torch.as_tensor(perturbation.stored_steps[name], dtype=torch.float64)
+        return step.expand_as(value)
+    share = perturbation.stored
+    return value.detach().double().abs() * (share * UP) if share else None
+
+
+def error_of(call: Call, errors: Errors, perturbation: Perturbation) -> Any:
+    """Return how far a value made of stored words alone may be off.
+
+    Returns:
+        Absolute errors, float64; infinite where they are not known, and nothing where
+        there are none.
+    """
+    op, result = call.step.op, call.golden(call.step.name)
+    wrong = {name: errors(name) for name in call.step.inputs}
+    known = {name: error for name, error in wrong.items() if error is not None}
+    if op in _MOVES:
+        return _again(call, wrong) if known else None
+    floating = isinstance(result, Tensor) and result.is_floating_point()
+    if not known:
+        rounds = floating and op not in _EXACT and _reads_floats(call)
+        return _rounded(result.abs(), result, perturbation) if rounds else None
+    if not floating:
+        return _unknown(result)
+    found = _exact(call, wrong)
+    if found is None:
+        return _unknown(result)
+    carried, size = found
+    return carried.nan_to_num(math.inf, math.inf) + _rounded(size, result, perturbation)
+
+
+def _reads_floats(call: Call) -> bool:
+    values = map(call.golden, call.step.inputs)
+    return any(isinstance(v, Tensor) and v.is_floating_point() for v in values)
+
+
+def _unknown(result: Any) -> Any:
+    if isinstance(result, list | tuple):
+        return [_unknown(part) for part in result]
+    return torch.full_like(result, math.inf, dtype=torch.float64)
+
+
+def _rounded(size: Tensor, result: Tensor, perturbation: Perturbation) -> Tensor:
+    inside = _TERMS * max(perturbation.sums, 2.0**-52)
+    stored = perturbation.values / (1 - perturbation.values)
+    wide = torch.maximum(size, result.abs())
+    return wide * (inside + stored * (1 + inside)) * UP
+
+
+def _again(call: Call, wrong: dict[str, Tensor | None]) -> Any:
+    """Run a move on errors; what has none has errors of 0."""
+
+    def lookup(name: str) -> Any:
+        error, value = wrong[name], call.golden(name)
+        if error is not None:
+            return error
+        floating = isinstance(value, Tensor) and value.is_floating_point()
+        return torch.zeros_like(value) if floating else value
+
+    return call.step(lookup)
+
+
+def _exact(call: Call, wrong: dict[str, Tensor | None]) -> tuple[Tensor, Tensor] | None:
+    """Return errors of the exact result, and the size of what rounds."""
+    op = call.step.op
+    if op in _PRODUCTS and not call.step.kwargs:
+        return _bilinear(call, wrong)
+    if op in (_ATEN.add.Tensor, _ATEN.sub.Tensor):
+        alpha = abs(float(call.step.kwargs.get("alpha", 1)))
+        (a, of_a), (b, of_b) = (_argument(call, i, wrong) for i in (0, 1))
+        return of_a + alpha * of_b, (a.abs() + of_a) + alpha * (b.abs() + of_b)
+    if op is _ATEN.div.Tensor:
+        (a, of_a), (b, of_b) = (_argument(call, i, wrong) for i in (0, 1))
+        least = (b.abs() - of_b).clamp(min=0.0)
+        error = (of_a + (a / b).abs() * of_b) / least * UP
+        return error, (a / b).abs() + error
+    if op is _ATEN._weight_norm.default:
+        return _weight_norm(call, wrong)
+    if isinstance(op, First) and op.op in _BAGS and call.arg(4, 0) < 2:
+        error = _again(call, wrong)
+        return error * UP, call.result.abs() + error
+    if op is _ATEN.linalg_vector_norm.default:
+        # A norm moves by no more than the norm of what is added.
+        error = _again(call, wrong)
+        return error * UP, call.result.abs() + error
+    return _by_slopes(call, wrong)
+
+
+def _argument(
+    call: Call, position: int | None, wrong: dict[str, Tensor | None]
+) -> tuple[Tensor, Tensor]:
+    assert position is not None
+    value = torch.as_tensor(call.arg(position)).double()
+    name = call.name(position)
+    error = None if name is None else wrong[name]
+    return value, torch.zeros_like(value) if error is None else error
+
+
+def _weight_norm(call: Call, wrong: dict[str, Tensor | None]) -> tuple[Tensor, Tensor]:
+    """Bound a direction by the least length that it can have, then its scale."""
+    (v, of_v), (g, of_g) = (_argument(call, i, wrong) for i in (0, 1))
+    dim = call.arg(2, 0)
+    length, of_length = (torch.norm_except_dim(each, 2, dim) for each in (v, of_v))
+    least = (length - of_length).clamp(min=0.0)
+    unit = v.abs() / length
+    of_unit = (of_v + unit * of_length) / least * UP
+    error = (of_g * (unit + of_unit) + g.abs() * of_unit) * UP
+    return error, g.abs() * unit + error
+
+
+def _bilinear(call: Call, wrong: dict[str, Tensor | None]) -> tuple[Tensor, Tensor]:
+    left, right, bias = _PRODUCTS[call.step.op]
+    a, of_a = _argument(call, left, wrong)
+    b, of_b = _argument(call, right, wrong)
+    c, of_c = _argument(call, bias, wrong) if _given(call, bias) else (None, None)
+
+    def run(left_one: Tensor, right_one: Tensor, other: Any = None) -> Tensor:
+        places = {left: left_one, right: right_one}
+        if bias is not None and (other is not None or bias == 0):
+            places[bias] = torch.zeros(1, dtype=a.dtype) if other is None else other
+        result: Tensor = call.step.op(*(places[i] for i in sorted(places)))
+        return result
+
+    error = run(of_a, b.abs() + of_b, of_c) + run(a.abs(), of_b) * UP
+    whole = None if c is None or of_c is None else c.abs() + of_c
+    return error * UP, run(a.abs() + of_a, b.abs() + of_b, whole)
+
+
+def _given(call: Call, position: int | None) -> bool:
+    return position is not None and call.arg(position) is not None
+
+
+def _by_slopes(
+    call: Call, wrong: dict[str, Tensor | None]
+) -> tuple[Tensor, Tensor] | None:
+    names = [name for name, error in wrong.items() if error is not None]
+    if len(names) != 1:
+        return None
+    error = wrong[names[0]]
+    assert error is not None
+    moving = Call(call.step, call.golden, set(call.step.inputs) - {names[0]})
+    value = call.golden(names[0])
+    slopes = derivative_range(moving, value - error, value + error)
+    if slopes is None or value.shape != call.result.shape:
+        return None
+    steepest = torch.maximum(slopes[0].abs(), slopes[1].abs())
+    moved = (steepest * error * UP).where(error > 0, 0.0)
+    return moved, call.result.abs() + moved + 1.0
+
+
+def _ops(names: str, overload: str = "default") -> list[Any]:
+    return [getattr(getattr(_ATEN, name), overload) for name in names.split()]
+
+
+_EXACT = {*_ops("relu abs neg clamp full zeros ones arange embedding")}
+_BAGS = {_ATEN.embedding_bag.padding_idx, _ATEN._embedding_bag.default}
+# Positions of both factors and of what is added.
+_PRODUCTS: dict[Any, tuple[int, int, int | None]] = {
+    **dict.fromkeys(_ops("matmul mm bmm"), (0, 1, None)),
+    _ATEN.mul.Tensor: (0, 1, None),
+    _ATEN.linear.default: (0, 1, 2),
+    _ATEN.addmm.default: (1, 2, 0),
+}
+_MOVES = {
+    as_reshape,
+    operator.getitem,
+    *_ops("reshape permute unsqueeze expand repeat roll flip t squeeze chunk"),
+    *_ops("clone alias detach contiguous _to_copy embedding split_with_sizes cat"),
+    *_ops("transpose select unflatten unbind", "int"),
+    *_ops("slice split index", "Tensor"),
+    *_ops("stack index_select"),
+    _ATEN.flatten.using_ints,
+    _ATEN.squeeze.dim,
+    _ATEN.squeeze.dims,
+}
