@@ -210,7 +210,10 @@ def test_a_case_says_by_what_it_is_judged(capsys: pytest.CaptureFixture[str]) ->
     assert 0 < shares[0] == shares[1] < shares[2]
 
     assert measure("--table", "class", case="cli_case:detecting") == 2
-    assert "table class must have inputs with labels" in capsys.readouterr().err
+    assert (
+        "table class must have one right class per input as labels"
+        in capsys.readouterr().err
+    )
 
 
 def test_every_table_is_asked_for_by_name(capsys: pytest.CaptureFixture[str]) -> None:
