@@ -147,9 +147,28 @@ def test_the_command_prints_tables_and_writes_a_page(
     assert all(name in text for name in ("conv1", "linearised", "guarantee"))
 
     assert main([*words, "--no-attacks", "--json"]) == 0
-    record = json.loads(capsys.readouterr().out)
+    out = capsys.readouterr().out
+    record = json.loads(out, parse_constant=pytest.fail)
     assert record["answers"][0]["name"] == "inputs"
     assert record["tightness"] == []
+
+
+def test_what_is_infinite_or_not_defined_is_nothing_in_a_record() -> None:
+    torch.manual_seed(0)
+    layers, last = [nn.Linear(8, 8) for _ in range(3)], nn.Linear(8, 3)
+    network = nn.Sequential(nn.Linear(4, 8), *layers, last).eval()
+    with torch.no_grad():
+        for layer in layers:
+            layer.weight.mul_(1e30)
+        last.weight.zero_()
+        last.bias.zero_()
+
+    found = condition(
+        network, torch.rand(3, 4), radii=(1e-5,), norm=math.inf, attacks=False
+    )
+
+    text = json.dumps(found.as_record(), allow_nan=False)
+    assert json.loads(text)["answers"][0]["claims"][0]["values"] == [None] * 3
 
 
 def test_the_command_refuses_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -118,13 +118,14 @@ class Conditioned:
     forwards: float
 
     def as_record(self) -> dict[str, Any]:
-        """Return plain data."""
+        """Return plain data; what is infinite or not defined as nothing."""
+        norm = "2" if self.settings.norm == 2 else "inf"
         return {
             "network": self.network,
             "inputs": self.inputs,
-            "settings": asdict(self.settings),
+            "settings": asdict(self.settings) | {"norm": norm},
             "answers": [_plain(answer) for answer in self.answers],
-            "layers": [asdict(layer) for layer in self.layers],
+            "layers": [_plain_layer(layer) for layer in self.layers],
             "tightness": [each.as_record() for each in self.tightness],
             "seconds": self.seconds,
             "forwards": self.forwards,
@@ -163,9 +164,18 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def _plain_layer(layer: LayerGain) -> dict[str, Any]:
+    norm = {"lower": _finite(layer.norm.lower), "upper": _finite(layer.norm.upper)}
+    return asdict(layer) | {"norm": norm, "amplifies": _finite(layer.amplifies)}
+
+
 def _plain(answer: Answer) -> dict[str, Any]:
     claims = [
-        {"name": c.name, "label": c.label, "values": c.values.tolist()}
+        {
+            "name": c.name,
+            "label": c.label,
+            "values": [_finite(each) for each in c.values.tolist()],
+        }
         for c in answer.claims
     ]
     return {"name": answer.name, "size": answer.size, "claims": claims}
@@ -291,7 +301,10 @@ class _Asked:
         found: dict[str, list[Tensor]] = {"local": [], "average": []}
         for part in self._parts():
             x = part.leaves[0].double()
-            scale = x.flatten(1).norm(dim=1) / f(x).detach().norm(dim=1)
+            size = f(x).detach().norm(dim=1)
+            # Scores that are all 0 have no relative change.
+            size = torch.where(size > 0, size, math.nan)
+            scale = x.flatten(1).norm(dim=1) / size
             found["local"].append(largest(f, x, seed=seed).value * scale)
             mean = average(frobenius(f, x, seed=seed).value, x)
             found["average"].append(mean * scale)
@@ -316,6 +329,7 @@ class _Asked:
             reached(self.program, part.leaves, Perturbation(), gain), self.store
         )
 
+    @torch.inference_mode()
     def _run_seconds(self) -> float:
         """Return what the program itself takes on all inputs, the best of three."""
         times = []

@@ -22,7 +22,7 @@ from stoic.network.program import Program
 from stoic.sensitivity.gains import gain_by_norms
 from stoic.sensitivity.linearised import Linearised, linearised
 from stoic.sensitivity.norms import Store
-from stoic.sensitivity.operators.contract import UP, two_norm
+from stoic.sensitivity.operators.contract import OWN, UP, two_norm
 from stoic.sensitivity.perturbation import Perturbation
 from stoic.sensitivity.reach import Reach, reached
 
@@ -150,7 +150,9 @@ def _spectral(rows: Tensor) -> Tensor:
     """Return the 2-norm of [inputs, outputs, elements], rounded up."""
     gram = rows @ rows.mT
     largest: Tensor = torch.linalg.eigvalsh(gram)[:, -1].clamp(min=0.0)
-    return largest.sqrt() * UP
+    # A product is off by as many roundings as it has terms, in each of the columns.
+    slack = rows.shape[1] * (rows.shape[1] + rows.shape[2]) * OWN
+    return (largest * (1 + slack)).sqrt() * UP
 
 
 def _total(way: Linearised, reach: Reach, local: Tensor) -> Tensor:
