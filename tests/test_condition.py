@@ -255,6 +255,25 @@ def test_sets_that_are_none_are_refused(words: dict[str, Any], told: str) -> Non
         Perturbation(**words)
 
 
+def test_a_share_too_small_for_a_number_may_still_catch_up() -> None:
+    class Far(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.softmax(x, 1)
+
+    x = torch.tensor([[0.0, -800.0], [0.0, -1.0]])
+    subject = prepare(Far().eval(), Inputs((x,), {}))
+    assert isinstance(subject, CapturedSubject)
+    program = subject.program
+
+    reach = reached(program, [x], Perturbation(radius=1.0))
+
+    close = torch.softmax(x.double() + torch.tensor([[0.0, 800.0], [0.0, 1.0]]), 1)
+    (scores,) = program.output_names
+    change = (close - reach.values[scores]).abs()
+    assert reach.values[scores][0, 1] == 0
+    assert (change <= reach.moved(scores).most).all()
+
+
 def test_scores_of_zero_have_no_relative_change() -> None:
     program, x, scores = made("stacked")
     found = condition(program, [x], scores, Perturbation(radius=0.1))

@@ -15,12 +15,16 @@ __all__ = ["log_softmax", "log_sum", "masked", "softmax"]
 
 _ATEN = torch.ops.aten
 _TERMS = 24
+_SMALLEST = 1e-300
 
 
 def softmax(crossing: Crossing) -> Turn | None:
     """Bound shares along one dimension."""
     dim = _along(crossing)
-    return None if dim is None else _shares(crossing, crossing.moved[0].most, dim)
+    if dim is None:
+        return None
+    seen = torch.ones_like(crossing.call.result, dtype=torch.bool)
+    return _shares(crossing, crossing.moved[0].most, dim, seen)
 
 
 def masked(crossing: Crossing) -> Turn | None:
@@ -29,8 +33,10 @@ def masked(crossing: Crossing) -> Turn | None:
     if not isinstance(op, Masked) or not crossing.call.only(0):
         return None
     most, hidden = crossing.moved[0].most, crossing.call.arg(1)
-    most = most if hidden is None else most.masked_fill(hidden, 0.0)
-    return _shares(crossing, most, op.dim % most.dim())
+    seen = torch.ones_like(most, dtype=torch.bool)
+    if hidden is not None:
+        seen = seen.masked_fill(hidden, False)
+    return _shares(crossing, most.where(seen, 0.0), op.dim % most.dim(), seen)
 
 
 def _along(crossing: Crossing, position: int = 1) -> int | None:
@@ -42,8 +48,11 @@ def _along(crossing: Crossing, position: int = 1) -> int | None:
     return dim % crossing.value.dim()
 
 
-def _shares(crossing: Crossing, most: Tensor, dim: int) -> Turn:
+def _shares(crossing: Crossing, most: Tensor, dim: int, seen: Tensor) -> Turn:
     """Bound every share by its worst company; the 2-norm at most halves.
+
+    What is not seen has no share. A share that is too small for a number is one still:
+    who is far behind may catch up.
 
     Along a line, the second derivative of a share p is p ((d - m)^2 - v) with mean m
     and variance v of all deviations d: that is how far it bends.
@@ -51,13 +60,13 @@ def _shares(crossing: Crossing, most: Tensor, dim: int) -> Turn:
     shares, along = crossing.call.result, dim + 1
     reach = most + most.amax(dim, keepdim=True)
     # The numerator moves by a factor of exp(d), the sum by one of exp(largest d).
-    high = torch.minimum(shares * torch.exp(reach), torch.ones_like(shares)) * UP
-    high = torch.where(shares > 0, high, 0.0)
+    high = shares.clamp(min=_SMALLEST) * torch.exp(reach)
+    high = torch.where(seen, high.clamp(max=1.0) * UP, 0.0)
     low = shares * torch.exp(-reach) / UP
     # The difference from the largest is rounded, and then stands in an exponent.
-    value = crossing.value.where(shares > 0, -torch.inf)
+    value = crossing.value.where(seen, -torch.inf)
     apart = (value + most).amax(dim, keepdim=True) - (crossing.value - most)
-    apart = apart.where(shares > 0, 0.0)
+    apart = apart.where(seen, 0.0)
 
     def signed(gradient: Tensor) -> tuple[Tensor, ...]:
         mean = (gradient * shares).sum(along, keepdim=True)
