@@ -161,13 +161,6 @@ class Widths:
     silent: str
     assigned: Assigned | None
 
-    @property
-    def measured_shares(self) -> dict[int, float]:
-        """What was measured, by width."""
-        return {
-            row.width: row.measured.share.value for row in self.rows if row.measured
-        }
-
     def as_record(self) -> dict[str, Any]:
         """Return plain data."""
         asked = {k: v for k, v in vars(self.settings).items() if k not in _CALLED}

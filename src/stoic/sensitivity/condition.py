@@ -47,7 +47,6 @@ class Condition:
             inputs: reached by small ones, up to what bends.
         average: The same of a random deviation, as a root of mean squares.
         perturbed: 2-norm of the inputs' deviation.
-        inputs: 2-norm of the inputs.
         scores: 2-norm of the scores.
         by_step: What each step adds at most, by name: rounding, wrong words and bends.
     """
@@ -58,7 +57,6 @@ class Condition:
     local: Tensor
     average: Tensor
     perturbed: Tensor
-    inputs: Tensor
     scores: Tensor
     by_step: Mapping[str, Tensor]
 
@@ -123,9 +121,6 @@ def condition(
         local=local,
         average=average,
         perturbed=_root_of_squares([each.norm for each in moved], len(judged)),
-        inputs=_root_of_squares(
-            [two_norm(reach.values[name].abs()) for name in reach.given], len(judged)
-        ),
         scores=two_norm(judged.abs()),
         by_step=by_step,
     )

@@ -145,7 +145,8 @@ def reached(
     if perturbation.radius and not given:
         raise ValueError(
             "radius must be 0 where no input has floating-point numbers, got "
-            f"{perturbation.radius}; begin at the embedding, by beginning_at"
+            f"{perturbation.radius}; begin the program at what the embedding gives, "
+            "by stoic.sensitivity.beginning.beginning_at"
         )
     errors: dict[str, Any] = {}
     reach = Reach(ours, values, given, passed := {}, errors)
