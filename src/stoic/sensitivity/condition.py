@@ -64,7 +64,7 @@ class Condition:
     def certified(self) -> Tensor:
         """The smallest bound."""
         bounds = torch.stack([self.product, self.interval, self.linearised])
-        return bounds.amin(0)
+        return bounds.nan_to_num(math.inf, math.inf).amin(0)
 
     def growth(self, moved: Tensor) -> Tensor:
         """Return how much further scores move than inputs were moved."""

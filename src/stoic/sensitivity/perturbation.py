@@ -21,7 +21,7 @@ class Perturbation:
     Args:
         radius: Of the inputs' deviation, relative to the norm of each input.
         norm: Of the radius: 2, or infinity for the same in every element.
-        stored: Relative error of every stored word.
+        stored: Relative error of every stored word that has no absolute one.
         stored_steps: Absolute errors of stored words, by the name of their tensor; each
             a number, or a tensor that fits.
         values: Relative error of every computed value, as it is stored.
@@ -48,6 +48,8 @@ class Perturbation:
             number = getattr(self, name)
             if not (math.isfinite(number) and number >= 0):
                 raise ValueError(f"{name} must be finite and >= 0, got {number}")
+        if self.values >= 1:
+            raise ValueError(f"values must be below 1, got {self.values}")
         if self.norm not in (2, math.inf):
             raise ValueError(f"norm must be 2 or inf, got {self.norm}")
 

@@ -135,6 +135,7 @@ def reached(
         NotKnownError: An operator has no bound.
         ValueError: A golden value is not finite.
     """
+    _check_casts(program)
     ours = wide(program)
     values = ours.given([_wide(leaf) for leaf in leaves])
     given = {
@@ -165,6 +166,21 @@ def reached(
             _check_finite(call)
             passed[step.name] = _passed(call, reach, perturbation, gain)
     return reach
+
+
+def _check_casts(program: Program) -> None:
+    """Refuse a cast to a narrower format than the network's own: it rounds more."""
+    stored = [value.dtype for value in program.stored.values() if floats(value)]
+    widest = max((torch.finfo(dtype).eps for dtype in stored), default=1.0)
+    for step in program.steps:
+        for given in (*step.args, *step.kwargs.values()):
+            ours = isinstance(given, torch.dtype) and given.is_floating_point
+            if ours and torch.finfo(given).eps > widest:
+                raise NotKnownError(
+                    f"computed values must keep the network's format, got a cast to "
+                    f"{given} in {step.path or 'the network'}; ask for local numbers "
+                    "only"
+                )
 
 
 def _error(call: Call, reach: Reach, perturbation: Perturbation) -> Any:
@@ -208,7 +224,7 @@ def _passed(call: Call, reach: Reach, perturbation: Perturbation, gain: Gain) ->
     if turn is None:
         raise _not_known(call, reach.program)
     errors = (torch.zeros_like(call.result) + turn.errors) * UP
-    rounding = _rounding(call, turn, perturbation)
+    rounding = _rounding(call, turn, errors, perturbation)
     source = two_norm(rounding + errors)
     norm = _stretched(turn, [moved.norm for moved in reads]) + source
     product = _stretched(turn, [*map(reach.product, call.reads)]) + source
@@ -267,7 +283,9 @@ def _steps(
     return step.expand_as(call.golden(name))
 
 
-def _rounding(call: Call, turn: Turn, perturbation: Perturbation) -> Tensor:
+def _rounding(
+    call: Call, turn: Turn, errors: Tensor, perturbation: Perturbation
+) -> Tensor:
     """Return what a step adds by rounding, inside it and as its result is stored."""
     rounding = torch.zeros_like(call.result)
     if turn.size is not None:
@@ -278,5 +296,6 @@ def _rounding(call: Call, turn: Turn, perturbation: Perturbation) -> Tensor:
         stored = perturbation.values / (1 - perturbation.values)
         rounding = turn.size * (inside + stored * (1 + inside))
     step = perturbation.value_steps.get(call.step.name, 0.0)
-    own = step(call.result.abs() + turn.most) if callable(step) else step
+    size = call.result.abs() + turn.most + errors + rounding
+    own = step(size) if callable(step) else step
     return (rounding + own) * UP

@@ -34,7 +34,8 @@ def pointwise(crossing: Crossing) -> Turn | None:
         return None
     (low, high), slope = slopes, golden[1]
     steepest = torch.maximum(low.abs(), high.abs())
-    differ = torch.maximum(high - slope, slope - low)
+    # An infinite slope at the golden value tells nothing.
+    differ = torch.maximum(high - slope, slope - low).nan_to_num(torch.inf, torch.inf)
     beyond = (most - _straight(call, value)).clamp(min=0.0)
     moving = most > 0
     return Turn(

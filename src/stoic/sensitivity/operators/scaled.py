@@ -20,23 +20,24 @@ _LAYER_TERMS = 24
 
 
 def batch_norm(crossing: Crossing) -> Turn | None:
-    """Scale and shift every channel; errors of its statistics are relative ones."""
+    """Scale and shift every channel."""
     call, value = crossing.call, crossing.value
     if call.step.kwargs or not call.only(0) or value.dim() < 2:
         return None
     shape = (-1, *[1] * (value.dim() - 2))
     beta, mean = (call.size(i).reshape(shape) for i in (2, 3))
     variance, gamma = call.arg(4).reshape(shape), call.arg(1)
-    wrong = [_relative(crossing, i).reshape(shape) for i in range(1, 5)]
-    factor = torch.rsqrt(variance + call.arg(6))
-    factor = factor if gamma is None else factor * gamma.reshape(shape)
-    # (1 + e) / sqrt(1 - e): how far the factor of a channel may be off, relative.
-    off = (1 + wrong[0]) * (1 - wrong[3]).clamp(min=0.0).rsqrt() - 1
+    wrong = [_error(crossing, i).reshape(shape) for i in range(1, 5)]
+    inverse = torch.rsqrt(variance + call.arg(6))
+    scale = torch.ones_like(inverse) if gamma is None else gamma.reshape(shape)
+    factor = scale * inverse
+    # The largest that the inverse can be; infinite where the variance may vanish.
+    most_inverse = (variance - wrong[3] + call.arg(6)).clamp(min=0.0).rsqrt()
+    off = wrong[0] * most_inverse + scale.abs() * (most_inverse - inverse)
     moved = crossing.moved[0]
     most = factor.abs() * moved.most * UP
-    size = factor.abs() * (value.abs() + moved.most)
-    centre = factor.abs() * mean
-    errors = off * size + ((1 + off) * (1 + wrong[2]) - 1) * centre + wrong[1] * beta
+    reach = value.abs() + moved.most
+    errors = off * (reach + mean + wrong[2]) + factor.abs() * wrong[2] + wrong[1]
 
     return Turn(
         most=most,
@@ -44,21 +45,19 @@ def batch_norm(crossing: Crossing) -> Turn | None:
         adjoint=Adjoint(
             lambda g: (g * factor,), lambda g: (g * factor.abs() * UP,), _TERMS
         ),
-        size=size + errors + centre + beta,
+        size=factor.abs() * (reach + mean) + errors + beta,
         terms=_TERMS,
         errors=errors * UP,
         carry=lambda sizes: sizes * factor.abs() * UP,
     )
 
 
-def _relative(crossing: Crossing, position: int) -> Tensor:
-    """Return the relative error of each word of a stored argument."""
-    name = crossing.call.name(position)
-    error = None if name is None else crossing.errors(name)
+def _error(crossing: Crossing, position: int) -> Tensor:
+    """Return the absolute error of each word of a stored argument."""
+    error = crossing.errors(crossing.call.name(position))
     if error is None:
         return torch.zeros(1, dtype=torch.float64)
-    sizes = crossing.call.size(position).clamp(min=1e-300)
-    return (error.expand_as(sizes) / sizes).nan_to_num(0.0, torch.inf)
+    return error.expand_as(crossing.call.size(position))
 
 
 def layer_norm(crossing: Crossing) -> Turn | None:
