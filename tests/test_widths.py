@@ -398,7 +398,7 @@ def test_an_input_whose_golden_run_is_not_finite_is_named() -> None:
     network, inputs = one_linear()
     inputs[7] = 1e38
 
-    with pytest.raises(ValueError, match=r"not|NaN or Inf.* for input 7"):
+    with pytest.raises(ValueError, match=r"NaN or Inf.* for input 7"):
         stoic.bits(network, inputs * 10)
 
 
