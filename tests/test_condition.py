@@ -273,6 +273,30 @@ def test_wrong_words_of_a_batch_norm_count_where_they_are_0() -> None:
     assert torch.allclose(found, exact, rtol=1e-5)
 
 
+def test_long_sums_of_stored_words_alone_round_with_their_length() -> None:
+    class Long(nn.Module):
+        row: Tensor
+        column: Tensor
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("row", torch.ones(1, 100_000))
+            self.register_buffer("column", torch.ones(100_000, 1))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x * (self.row @ self.column)
+
+    x = torch.ones(3, 2)
+    subject = prepare(Long().eval(), Inputs((x,), {}))
+    assert isinstance(subject, CapturedSubject)
+    (scores,) = subject.program.output_names
+
+    found = reached(subject.program, [x], Perturbation(sums=2.0**-24))
+
+    # Higham's bound of a sum of n equal terms: n roundings of n.
+    assert (found.moved(scores).most >= 100_000 * 100_000 * 2.0**-24).all()
+
+
 def test_a_cast_to_a_narrower_format_is_refused() -> None:
     class Narrow(nn.Module):
         def __init__(self) -> None:

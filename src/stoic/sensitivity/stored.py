@@ -49,14 +49,17 @@ def error_of(call: Call, errors: Errors, perturbation: Perturbation) -> Any:
     floating = isinstance(result, Tensor) and result.is_floating_point()
     if not known:
         rounds = floating and op not in _EXACT and _reads_floats(call)
-        return _rounded(result.abs(), result, perturbation) if rounds else None
+        if not rounds:
+            return None
+        size = _bilinear(call, wrong)[1] if op in _PRODUCTS else result.abs()
+        return _rounded(size, call, perturbation)
     if not floating:
         return _unknown(result)
     found = _exact(call, wrong)
     if found is None:
         return _unknown(result)
     carried, size = found
-    return carried.nan_to_num(math.inf, math.inf) + _rounded(size, result, perturbation)
+    return carried.nan_to_num(math.inf, math.inf) + _rounded(size, call, perturbation)
 
 
 def _reads_floats(call: Call) -> bool:
@@ -70,11 +73,22 @@ def _unknown(result: Any) -> Any:
     return torch.full_like(result, math.inf, dtype=torch.float64)
 
 
-def _rounded(size: Tensor, result: Tensor, perturbation: Perturbation) -> Tensor:
-    inside = _TERMS * max(perturbation.sums, 2.0**-52)
+def _rounded(size: Tensor, call: Call, perturbation: Perturbation) -> Tensor:
+    inside = _terms(call) * max(perturbation.sums, 2.0**-52)
+    inside = inside / (1 - inside) if inside < 1 else math.inf
     stored = perturbation.values / (1 - perturbation.values)
-    wide = torch.maximum(size, result.abs())
+    wide = torch.maximum(size, call.result.abs())
     return wide * (inside + stored * (1 + inside)) * UP
+
+
+def _terms(call: Call) -> int:
+    """Return roundings in a row: of the longest sum, and of what stands around it."""
+    values = [v for v in map(call.golden, call.step.inputs) if isinstance(v, Tensor)]
+    if call.step.op in _PRODUCTS:
+        return _TERMS + max(side for value in values for side in value.shape)
+    most = max(value.numel() for value in values)
+    # A result with fewer elements sums, at most all there are.
+    return _TERMS + (most if most > call.result.numel() else 0)
 
 
 def _again(call: Call, wrong: dict[str, Tensor | None]) -> Any:
