@@ -5,7 +5,7 @@ PIP_FLAGS ?=
 
 BIN := .venv/bin
 READY := .venv/.ready
-EXTRAS := test,check,vision,text
+EXTRAS := test,check,vision,text,causes
 
 # Plain, so that two targets on one line never share a half-made environment.
 .NOTPARALLEL:
