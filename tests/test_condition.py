@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sensitivity_networks import MADE, made
+from sensitivity_networks import MADE, captured, made
 from stoic.network.captured import CapturedSubject
 from stoic.network.prepare import prepare
 from stoic.network.program import Program
@@ -331,6 +331,27 @@ def test_a_share_too_small_for_a_number_may_still_catch_up() -> None:
     change = (close - reach.values[scores]).abs()
     assert reach.values[scores][0, 1] == 0
     assert (change <= reach.moved(scores).most).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_a_norm_is_bounded_with_what_its_own_format_adds(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    network = nn.RMSNorm(4).to(dtype).eval()
+    # So small that what is added to the mean square is most of it, but in float64.
+    x = (torch.randn(3, 4) * 1e-4).to(dtype)
+    program = captured(network, x).program
+    (scores,) = program.output_names
+
+    reach = reached(program, [x], Perturbation(radius=1e-3))
+    shift = drawn(x, reach.moved(program.inputs[0]).norm, torch.Generator())
+    change = (
+        wide(program).run([x.double() + shift])[scores] - reach.values[scores]
+    ).abs()
+
+    near = 8 * torch.finfo(dtype).eps
+    assert torch.allclose(reach.values[scores], network(x).double(), rtol=near)
+    assert (change <= reach.moved(scores).most).all()
+    assert (reach.moved(scores).most < 100 * change.max()).all()
 
 
 def test_scores_of_zero_have_no_relative_change() -> None:

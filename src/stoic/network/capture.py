@@ -8,7 +8,7 @@ import logging
 import operator
 import warnings
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, fx, nn
@@ -18,6 +18,7 @@ from torch.fx.experimental.symbolic_shapes import free_symbols
 from torch.utils import _pytree as pytree
 
 from stoic.network.program import First, Program, Ref, Step, as_reshape, refs
+from stoic.network.unstated import stated
 
 __all__ = ["CaptureError", "capture"]
 
@@ -251,7 +252,7 @@ def _steps(network: nn.Module, nodes: list[fx.Node]) -> list[Step]:
             Step(
                 name=node.name,
                 op=op,
-                args=_plain(tuple(source.args)),
+                args=_plain(_stated(source)),
                 kwargs=_plain(dict(source.kwargs)),
                 path=path,
                 leaf=path.partition("@")[0] in leaves,
@@ -259,6 +260,16 @@ def _steps(network: nn.Module, nodes: list[fx.Node]) -> list[Step]:
             )
         )
     return steps
+
+
+def _stated(node: fx.Node) -> tuple[Any, ...]:
+    args = tuple(node.args)
+    first = args[0].meta.get("val") if args and isinstance(args[0], fx.Node) else None
+    return stated(node.target, args, first.dtype) if _floats(first) else args
+
+
+def _floats(value: Any) -> TypeGuard[Tensor]:
+    return isinstance(value, Tensor) and value.is_floating_point()
 
 
 def _branches(module: nn.Module) -> bool:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from stoic.network.certified.contract import Call
 from stoic.network.program import First
+from stoic.network.unstated import spread_eps
 from stoic.sensitivity.bracket import Bracket, outward, rounding
 from stoic.sensitivity.derivatives import steepest
 from stoic.sensitivity.maps import linear_map
@@ -161,7 +162,7 @@ def _rms_norm(call: Call, order: Order) -> Bracket | None:
     if not call.only(0) or len(shape) >= value.dim():
         return None
     given = call.arg(3)
-    eps = torch.finfo(value.dtype).eps if given is None else given
+    eps = spread_eps(value.dtype) if given is None else given
     return _normalised(call.arg(2), eps, math.prod(shape), order)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from stoic.network.unstated import spread_eps
 from stoic.sensitivity.operators.contract import (
     UP,
     Adjoint,
@@ -79,7 +80,7 @@ def rms_norm(crossing: Crossing) -> Turn | None:
     if not call.only(0) or len(call.arg(1)) != 1 or call.step.kwargs:
         return None
     given = call.arg(3)
-    eps = torch.finfo(torch.float32).eps if given is None else float(given)
+    eps = spread_eps(crossing.value.dtype) if given is None else float(given)
     value, moved = crossing.value, crossing.moved[0].most
     return _by_spread(crossing, value, moved, eps, centred=False)
 
