@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import stoic
 from sensitivity_networks import MADE, captured, made
@@ -231,6 +233,52 @@ def test_a_format_of_small_range_is_not_covered() -> None:
 
     with pytest.raises(NotKnownError, match="underflows in torch.float16"):
         proof_of(scored_of(network, x))
+
+
+@pytest.fixture
+def _reduced() -> Iterator[None]:
+    torch.set_float32_matmul_precision("medium")
+    yield
+    torch.set_float32_matmul_precision("highest")
+
+
+@pytest.mark.usefixtures("_reduced")
+def test_runs_in_reduced_precision_are_not_covered() -> None:
+    torch.manual_seed(0)
+    network, x = nn.Linear(4, 3).eval(), torch.randn(8, 4)
+
+    with pytest.raises(NotKnownError, match="sums here have fewer bits than float32"):
+        proof_of(scored_of(network, x))
+
+
+class Formats(TorchDispatchMode):
+    """The formats of all that is multiplied with a weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[torch.dtype] = set()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func.overloadpacket.__name__ in ("mm", "addmm", "convolution"):
+            self.seen.add(result.dtype)
+        return result
+
+
+@pytest.mark.usefixtures("_reduced")
+def test_bounds_keep_away_from_products_in_reduced_precision() -> None:
+    program, x, scores = made("stacked")
+    with Formats() as formats:
+        found = condition(program, [x], scores, Perturbation(stored=1e-3))
+
+    assert formats.seen == {torch.float64}
+    torch.set_float32_matmul_precision("highest")
+    quick = condition(program, [x], scores, Perturbation(stored=1e-3))
+    # Float64 sums are not rounded up as much.
+    assert (found.linearised <= quick.linearised).all()
+    assert torch.allclose(found.linearised, quick.linearised, rtol=1e-3)
 
 
 def test_signs_of_values_are_known_from_the_steps_that_make_them() -> None:

@@ -9,6 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from stoic.network.certified.rounding import is_plain
 from stoic.network.program import Program
 from stoic.sensitivity.condition import kept
 from stoic.sensitivity.golden import Scored
@@ -29,14 +30,19 @@ def proof_of(scored: Scored) -> CertifiedProof:
     """Return the proof for a network whose only output is its scores.
 
     Raises:
-        NotKnownError: It has other outputs, or a format whose small numbers are not
-            small enough to be left out of account.
+        NotKnownError: It has other outputs, a format whose small numbers are not small
+            enough to be left out of account, or products in reduced precision.
     """
     if len(scored.program.output_names) != 1:
         raise NotKnownError("the network has several outputs")
     dtype = max(_formats(scored.program), key=lambda d: torch.finfo(d).eps)
     if torch.finfo(dtype).tiny > 1e-30:
         raise NotKnownError(f"what underflows in {dtype} is not covered")
+    if not is_plain(scored.scores.device):
+        raise NotKnownError(
+            "sums here have fewer bits than float32; undo "
+            "torch.set_float32_matmul_precision, or run on the CPU"
+        )
     return CertifiedProof(scored, replace(Perturbation.of_format(dtype), stored=0.0))
 
 

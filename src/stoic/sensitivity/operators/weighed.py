@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from stoic.network.certified.contract import Call
+from stoic.network.certified.rounding import is_plain
 from stoic.sensitivity.operators.contract import UP, Adjoint, Crossing, Turn, beside
 
 __all__ = ["weighed"]
@@ -38,8 +39,9 @@ _PRODUCTS: dict[Any, tuple[int, int, int | None, bool]] = {
     _ATEN.mm.default: (0, 1, None, False),
     _ATEN.matmul.default: (0, 1, None, False),
 }
-# What is lost below float32's smallest numbers.
-_FLOOR = 1e-36
+# What a factor, or a product, may lose below float32's smallest numbers: with one that
+# is flushed to 0, and so not a share of it.
+_FLOOR = 2.0**-125
 _EXTRA = 2
 
 
@@ -61,20 +63,29 @@ class _Map:
 
     def sizes(self, value: Tensor, weight: Tensor) -> Tensor:
         """Run on absolute numbers, in float32, rounded up to float64."""
-        return _up(self.run(_single(value), weight), self.terms)
+        value = _single(value)
+        return _up(self.run(value, weight), self.terms, value, weight)
 
     def sizes_back(self, gradient: Tensor, weight: Tensor) -> Tensor:
         """Carry absolute gradients back, likewise."""
-        return _up(self.back(_single(gradient), weight), self.fan)
+        gradient = _single(gradient)
+        return _up(self.back(gradient, weight), self.fan, gradient, weight)
 
 
 def _single(sizes: Tensor) -> Tensor:
-    return (sizes * (1 + 2**-22)).float()
+    """Return them in float32, rounded up; as they are where its sums have fewer bits."""
+    plain = is_plain(sizes.device)
+    return (sizes * (1 + 2**-22)).float() if plain else sizes.double()
 
 
-def _up(sizes: Tensor, terms: int) -> Tensor:
-    share = (terms + 8) * 2.0**-23
-    return sizes.double() * (1 + share) + _FLOOR * terms
+def _up(sizes: Tensor, terms: int, *factors: Tensor) -> Tensor:
+    share, floor = (terms + 8) * 2.0**-23, _FLOOR * (1 + sum(map(_largest, factors)))
+    return sizes.double() * (1 + share) + floor * terms
+
+
+def _largest(factor: Tensor) -> float:
+    finite = factor.detach().where(factor.isfinite(), 0.0)
+    return float(finite.max()) if finite.numel() else 0.0
 
 
 def weighed(crossing: Crossing) -> Turn | None:
