@@ -11,11 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from sensitivity_networks import MADE, captured, made
+from sensitivity_support import ATEN, call_on
 from stoic.network.captured import CapturedSubject
 from stoic.network.prepare import prepare
 from stoic.network.program import Program
 from stoic.network.subject import Inputs
 from stoic.sensitivity.condition import condition, kept
+from stoic.sensitivity.operators.summing import summing
 from stoic.sensitivity.perturbation import Perturbation
 from stoic.sensitivity.reach import NotKnownError, reached, wide
 
@@ -189,6 +191,17 @@ def test_networks_of_known_constant_are_within_a_hundredth() -> None:
         assert torch.allclose(
             found.growth(bound), torch.ones(5, dtype=torch.float64), rtol=0.01
         )
+
+
+@pytest.mark.parametrize("inputs", [2, 3, 5])
+@pytest.mark.parametrize("before", [-1, 0, 1])
+def test_operators_that_move_inputs_to_others_have_no_bound(
+    before: int, inputs: int
+) -> None:
+    x = torch.randn(inputs, 4, dtype=torch.float64)
+    call = call_on(ATEN.pad.default, x, [1, 2, before, -before])
+
+    assert (summing(call, inputs) is None) == (before != 0)
 
 
 def test_an_operator_without_a_bound_is_named() -> None:

@@ -34,13 +34,23 @@ def summing(call: Call, inputs: int) -> Absolute | None:
 
 
 def _apart(call: Call, inputs: int) -> bool:
-    """Say whether the first input alone reaches the first row of the result."""
-    if len(call.arg(0)) != inputs or len(call.result) != inputs:
+    """Say whether no row of the result hangs on another row than its own.
+
+    Two rows differ in a binary digit of their numbers: of those with a 1 there, none may
+    reach one with a 0, and the other way round. No share is negative, so none cancel.
+    """
+    value, result = call.arg(0), call.result
+    if len(value) != inputs or len(result) != inputs:
         return False
-    owners = torch.zeros_like(call.arg(0))
-    owners[0] = 1.0
-    found: Tensor = call.again(owners)
-    return not bool((found[1:] != 0).any())
+    rows = torch.arange(inputs)
+    for digit in range((inputs - 1).bit_length()):
+        ones = (rows >> digit) % 2 == 1
+        for given in (ones, ~ones):
+            owners = given.to(value).reshape(-1, *[1] * (value.dim() - 1))
+            found = call.again(owners.expand_as(value))
+            if bool((found[~given] != 0).any()):
+                return False
+    return True
 
 
 def _ops(names: str, overload: str = "default") -> list[Any]:
