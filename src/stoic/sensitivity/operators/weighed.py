@@ -73,7 +73,7 @@ class _Map:
 
 
 def _single(sizes: Tensor) -> Tensor:
-    """Return them in float32, rounded up; as they are where its sums have fewer bits."""
+    """Return them in float32, rounded up; in float64 if its sums have fewer bits."""
     plain = is_plain(sizes.device)
     return (sizes * (1 + 2**-22)).float() if plain else sizes.double()
 
