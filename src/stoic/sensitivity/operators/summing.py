@@ -36,8 +36,8 @@ def summing(call: Call, inputs: int) -> Absolute | None:
 def _apart(call: Call, inputs: int) -> bool:
     """Say whether no row of the result hangs on another row than its own.
 
-    Two rows differ in a binary digit of their numbers: of those with a 1 there, none may
-    reach one with a 0, and the other way round. No share is negative, so none cancel.
+    Two rows differ in a binary digit of their numbers: none of those with a 1 there may
+    reach one with a 0, nor the other way round. Shares are not negative: none cancel.
     """
     value, result = call.arg(0), call.result
     if len(value) != inputs or len(result) != inputs:
