@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from stoic.network.certified.contract import Absolute, Call
 from stoic.sensitivity.parts.layouts import Rows
