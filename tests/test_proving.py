@@ -255,7 +255,7 @@ class Formats(TorchDispatchMode):
     """The formats of all that is multiplied with a weight."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.seen: set[torch.dtype] = set()
 
     def __torch_dispatch__(
