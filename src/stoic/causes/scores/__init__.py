@@ -1,0 +1,47 @@
+"""Scores: what clusters are worth where the cause of each failure is known.
+
+`score` tells purity, coverage, redundancy and information, `baseline` the same of
+random clusters; `inspection` counts images until every scenario has been seen,
+`missing` tells how probably one never is, `stability_of_seeds` whether clusters come
+again.
+"""
+
+from stoic.causes.scores.baseline import Baseline, baseline
+from stoic.causes.scores.composition import Composition, Owner
+from stoic.causes.scores.draws import Draws
+from stoic.causes.scores.inspection import Inspection, inspection
+from stoic.causes.scores.missing import Missing, missing
+from stoic.causes.scores.scoring import PURE, THRESHOLDS, Scores, score
+from stoic.causes.scores.seen import RandomOrder, first_seen, until_all
+from stoic.causes.scores.stability import (
+    Fit,
+    Stability,
+    stability_of_samples,
+    stability_of_seeds,
+)
+from stoic.causes.scores.truth import JOIN, Truth
+
+__all__ = [
+    "JOIN",
+    "PURE",
+    "THRESHOLDS",
+    "Baseline",
+    "Composition",
+    "Draws",
+    "Fit",
+    "Inspection",
+    "Missing",
+    "Owner",
+    "RandomOrder",
+    "Scores",
+    "Stability",
+    "Truth",
+    "baseline",
+    "first_seen",
+    "inspection",
+    "missing",
+    "score",
+    "stability_of_samples",
+    "stability_of_seeds",
+    "until_all",
+]

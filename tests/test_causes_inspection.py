@@ -1,0 +1,162 @@
+"""Images to look at, and scenarios missed, by enumeration and by drawing."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from stoic.causes.failures import UNKNOWN
+from stoic.causes.pipeline import NOISE, Clusters
+from stoic.causes.scores import RandomOrder, Truth, first_seen, inspection, missing
+from stoic.causes.scores.missing import (
+    allotted,
+    missed,
+    missed_at_most,
+    missed_at_random,
+)
+
+
+def truth(words: str, *, parts: bool = False) -> Truth:
+    """One failure for each word; a dot is of unknown cause."""
+    each = [UNKNOWN if word == "." else word for word in words.split()]
+    return Truth.of(np.array(each), parts=parts)
+
+
+def whole(sizes: list[int]) -> np.ndarray:
+    return np.array(sizes, np.int64)
+
+
+def test_the_first_image_of_each_scenario_is_where_it_is_seen() -> None:
+    seen = first_seen(np.array([3, 0, 1, 2]), truth("a a b ."))
+    assert seen.tolist() == [2, 4]
+
+
+def test_an_order_that_leaves_one_out_is_refused() -> None:
+    with pytest.raises(ValueError, match="order must hold each of the 3 failures once"):
+        first_seen(np.array([0, 1, 1]), truth("a b c"))
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        ("a a b . . c", False),
+        ("a b b b b b", False),
+        ("a+b a c c . a+c", True),
+        ("a+b b+c c+a . . .", True),
+    ],
+)
+def test_random_order_is_what_all_orders_say(words: str, parts: bool) -> None:
+    known = truth(words, parts=parts)
+    found = RandomOrder.of(known)
+
+    taken = [
+        int(first_seen(np.array(order), known).max())
+        for order in itertools.permutations(range(len(known)))
+    ]
+    by = [np.mean(np.array(taken) <= n) for n in range(len(known) + 1)]
+    assert found.seen.tolist() == pytest.approx(by, abs=1e-12)
+    assert found.mean == pytest.approx(np.mean(taken))
+    quantile = np.quantile(taken, 0.95, method="inverted_cdf")
+    assert found.reliable(0.95) == quantile
+
+
+def test_random_order_of_many_failures_is_what_drawing_shows() -> None:
+    words = np.array(["a"] * 150 + ["b"] * 130 + ["c"] * 3 + [UNKNOWN] * 17)
+    known = Truth.of(words)
+    rng = np.random.default_rng(0)
+    taken = [first_seen(rng.permutation(300), known).max() for _ in range(4000)]
+
+    found = RandomOrder.of(known)
+
+    error = 4 * np.std(taken) / math.sqrt(4000)
+    assert found.mean == pytest.approx(np.mean(taken), abs=error)
+    assert np.mean(np.array(taken) <= found.reliable(0.95)) == pytest.approx(
+        0.95, abs=4 * math.sqrt(0.95 * 0.05 / 4000)
+    )
+
+
+def test_many_scenarios_keep_random_order_a_distribution() -> None:
+    words = np.repeat([f"s{each}" for each in range(40)], 30)
+    found = RandomOrder.of(Truth.of(words))
+    high = found.seen[found.reliable(0.5) :]
+    assert np.all(np.diff(high) >= -1e-9)
+    # The mean of a count is the sum of its tails; low tails are one here.
+    assert 0 < found.mean < found.reliable(0.95) < 1200
+
+
+def test_too_many_scenarios_that_overlap_are_refused() -> None:
+    words = " ".join(f"{a}+{a + 1}" for a in range(17))
+    with pytest.raises(ValueError, match="scenarios must be at most 16"):
+        RandomOrder.of(truth(words, parts=True))
+
+
+def test_an_inspection_reports_orders_beside_random_order() -> None:
+    known = truth("a a a a a a a a a b")
+    good, bad = np.arange(10)[::-1], np.arange(10)
+    found = inspection([(good, known)] * 19 + [(bad, known)])
+
+    assert (found.draws, found.mean, found.reliable) == (20, 2.4, 2)
+    assert found.random_mean == pytest.approx(RandomOrder.of(known).mean)
+    assert found.random_reliable == 10
+    assert found.saving == found.as_record()["saving"] == 0.2
+
+
+def test_images_are_allotted_one_of_each_cluster_in_turn() -> None:
+    sizes = whole([5, 1, 3, 0])
+    for images in range(10):
+        taken = [0, 0, 0, 0]
+        turns = itertools.cycle(range(4))
+        while sum(taken) < images:
+            turn = next(turns)
+            taken[turn] += int(taken[turn] < sizes[turn])
+        assert allotted(sizes, images).tolist() == taken
+
+
+def test_a_scenario_is_missed_as_often_as_all_picks_miss_it() -> None:
+    sizes, looked, held = [4, 3], [2, 1], [1, 2]
+    picks = list(
+        itertools.product(
+            itertools.combinations(range(4), 2), itertools.combinations(range(3), 1)
+        )
+    )
+    none = [
+        all(place >= held[0] for place in first)
+        and all(place >= held[1] for place in second)
+        for first, second in picks
+    ]
+    chance = missed(whole(sizes), whole(looked), whole(held))
+    assert chance == pytest.approx(np.mean(none))
+
+
+def test_the_worst_a_scenario_can_lie_is_the_worst_of_all_ways() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        sizes = rng.integers(0, 7, 3)
+        sizes[0] += 1
+        looked = np.array([rng.integers(0, each + 1) for each in sizes])
+        held = int(rng.integers(1, sizes.sum() + 1))
+        ways = itertools.product(*(range(each + 1) for each in sizes))
+        worst = max(
+            missed(sizes, looked, whole(list(way))) for way in ways if sum(way) == held
+        )
+        assert missed_at_most(sizes, looked, held) == pytest.approx(worst, abs=1e-12)
+
+
+def test_missing_says_what_is_known_and_what_can_be_said_of_the_rest() -> None:
+    labels = np.array([0] * 60 + [1] * 30 + [NOISE] * 10)
+    words = np.array(["a"] * 90 + ["b"] * 7 + ["a"] * 3)
+    found = missing(Clusters(labels, {}), images=30, share=0.07, truth=Truth.of(words))
+
+    # Ten of each; those of noise are all of it, so that b cannot be missed.
+    assert found.known == {"a": 0.0, "b": 0.0}
+    ways = math.comb(93, 30) / math.comb(100, 30)
+    assert found.at_random == pytest.approx(ways) == missed_at_random(100, 30, 7)
+    worst = math.comb(53, 10) / math.comb(60, 10)
+    assert found.at_most == pytest.approx(worst)
+    assert found.at_most > found.at_random
+
+
+def test_a_share_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="share must be above 0"):
+        missing(Clusters(np.zeros(5, np.int64), {}), images=1, share=0)
