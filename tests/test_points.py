@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from stoic.monitors.boosting import boosted, evenly
+from stoic.monitors.boosting import boosted, evenly, grown
 from stoic.monitors.bounds import Floats
 from stoic.monitors.distance import Distance, distance_of
 from stoic.monitors.markers import Moments
 from stoic.monitors.points import PER_DOUBLING, PER_UNIT, Condition, Points, Step
-from stoic.monitors.sources import sources
+from stoic.monitors.sources import points_of, sources
 from stoic.monitors.traces import MEMORY, NOTHING, Origin, Traces
 from stoic.monitors.watches import Watch, features_of
 
@@ -202,6 +202,44 @@ def test_values_that_tell_nothing_are_not_watched() -> None:
 
     assert found == ("a", "c")
     assert "b" in sources(traces(1500), traces(800, seed=1), WATCHES, ["b"], most=2)
+
+
+def same(one: Points, other: Points) -> bool:
+    return one.as_record() == other.as_record()
+
+
+def test_points_grow_as_if_learnt_anew_with_more_rounds() -> None:
+    own = traces(300)
+
+    found = list(grown(own, distance(), (5, 10, 20)))
+
+    assert len(found) == 3
+    for rounds, points in zip((5, 10, 20), found, strict=True):
+        assert same(points, boosted(own, distance(), rounds=rounds))
+
+
+def after(rounds: int, own: Traces) -> Points:
+    """What is learnt of all features, with the distance of the last value."""
+    last = WATCHES[-1].features
+    clean = own.columns(last).values[own.origin.kind == NOTHING]
+    return boosted(own, distance_of("c", last, clean), rounds=rounds)
+
+
+@pytest.mark.parametrize(("rows", "rounds"), [(300, 200), (150, 400), (400, 800)])
+def test_rounds_are_doubled_while_other_inputs_gain(rows: int, rounds: int) -> None:
+    own, other = traces(rows), traces(800, seed=1)
+
+    points = points_of(own, other, WATCHES, own.features, None)
+
+    kinds, areas = (MEMORY, "blur", "noise"), []
+    for count in (200, 400, 800):
+        total = after(count, own).total(other.values)
+        rest = [np.isin(other.origin.kind, (kind, NOTHING)) for kind in kinds]
+        each = [area(total[here], other.origin.failed[here]) for here in rest]
+        areas.append(np.mean(each))
+    assert (areas[1] - areas[0] > 0.001) == (rounds > 200)
+    assert rounds == 200 or (areas[2] - areas[1] > 0.001) == (rounds > 400)
+    assert same(points, after(rounds, Traces.joined([own, other])))
 
 
 @pytest.mark.parametrize("rate", [0.01, 0.05])

@@ -12,6 +12,7 @@ References:
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -23,7 +24,7 @@ from stoic.monitors.distance import Distance
 from stoic.monitors.points import PER_UNIT, Condition, Points, Step
 from stoic.monitors.traces import NOTHING, Origin, Traces
 
-__all__ = ["boosted", "evenly"]
+__all__ = ["boosted", "evenly", "grown"]
 
 _Numbers: TypeAlias = NDArray[np.float64]
 # Cuts to choose from: so many quantiles of all rows, and these of clean ones.
@@ -62,6 +63,27 @@ def boosted(
         rate: Which part of a step is taken.
         pairs: Whether each part is split again, so that steps have two conditions.
     """
+    (points,) = grown(traces, distance, (rounds,), rate=rate, pairs=pairs)
+    return points
+
+
+def grown(
+    traces: Traces,
+    distance: Distance | None,
+    stops: Sequence[int],
+    *,
+    rate: float = 0.15,
+    pairs: bool = True,
+) -> Iterator[Points]:
+    """Yield points after some numbers of rounds, each grown from those before.
+
+    Args:
+        traces: As for `boosted`.
+        distance: Likewise.
+        stops: Numbers of rounds, rising.
+        rate: Which part of a step is taken.
+        pairs: Whether each part is split again.
+    """
     values = traces.values
     if distance:
         own = traces.columns(distance.features).values
@@ -72,17 +94,24 @@ def boosted(
     base = float(np.log(share / (1 - share)))
     odds = np.full(len(failed), base)
     found: defaultdict[tuple[Condition, ...], float] = defaultdict(float)
-    for _ in range(rounds):
+    for number in range(1, stops[-1] + 1):
         chance = 1 / (1 + np.exp(-odds))
         push = np.stack([weights * (failed - chance), weights * chance * (1 - chance)])
         for conditions, here, worth in grid.split(push, pairs=pairs):
             found[conditions] += rate * worth
             odds[here] += rate * worth
-    base += found.pop((), 0.0)
-    steps = ((own, round(PER_UNIT * worth)) for own, worth in found.items())
-    kept = tuple(Step(own, points) for own, points in steps if points)
-    whole = round(PER_UNIT * base)
-    return Points(traces.features, kept, whole, distance=distance)
+        if number in stops:
+            kept, whole = _whole(found, base)
+            yield Points(traces.features, kept, whole, distance=distance)
+
+
+def _whole(
+    found: Mapping[tuple[Condition, ...], float], base: float
+) -> tuple[tuple[Step, ...], int]:
+    """Return steps in whole points, and what every row has."""
+    points = {own: round(PER_UNIT * worth) for own, worth in found.items() if own}
+    steps = tuple(Step(own, worth) for own, worth in points.items() if worth)
+    return steps, round(PER_UNIT * (base + found.get((), 0.0)))
 
 
 @dataclass(frozen=True)

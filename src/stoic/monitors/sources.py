@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stoic.monitors.boosting import boosted
+from stoic.monitors.boosting import boosted, grown
 from stoic.monitors.distance import Distance, distance_of
 from stoic.monitors.labels import examples
 from stoic.monitors.markers import ChannelSums
@@ -27,6 +27,10 @@ __all__ = ["points_of", "sources"]
 _WORTH = 0.003
 _ROUNDS = 60
 _RATE = 0.3
+# How many rounds points may take: the more there is to learn from, the more help.
+_STOPS = (200, 400, 800)
+# By how much an area must grow for twice as many to be worth their cost.
+_GROWTH = 0.001
 
 
 def points_of(
@@ -37,6 +41,9 @@ def points_of(
     most: int | None,
 ) -> Points:
     """Learn points from the values that rules are about, and few others.
+
+    Once values and rounds are chosen, the inputs that they were chosen by are learnt
+    from, too.
 
     Args:
         learning: Traces of all watches.
@@ -50,8 +57,22 @@ def points_of(
     if most is not None:
         values = sources(learning, choosing, watches, first, most=most)
         kept = tuple(watch for watch in watches if watch.value in values)
-    own = learning.columns(features_of(kept))
-    return boosted(examples(own), _distance(own, kept))
+    names = features_of(kept)
+    own, other = learning.columns(names), choosing.columns(names)
+    rounds = _rounds(examples(own), examples(other), _distance(own, kept))
+    every = Traces.joined([own, other])
+    return boosted(examples(every), _distance(every, kept), rounds=rounds)
+
+
+def _rounds(own: Traces, other: Traces, distance: Distance) -> int:
+    """Return how many rounds to take: twice as many as long as other inputs gain."""
+    rounds, best = _STOPS[0], 0.0
+    for stop, points in zip(_STOPS, grown(own, distance, _STOPS), strict=True):
+        area = float(np.nanmean([*_areas(points, other)]))
+        if not area >= best + _GROWTH:
+            break
+        rounds, best = stop, area
+    return rounds
 
 
 def _distance(traces: Traces, watches: Sequence[Watch]) -> Distance:
@@ -124,16 +145,23 @@ class _Bench:
         return float(np.nanmean(list(self._areas(own, other))))
 
     def _areas(self, own: Traces, other: Traces) -> Iterator[float]:
-        kinds = sorted(set(own.origin.kind.tolist()) - {NOTHING})
-        points = boosted(own, rounds=_ROUNDS, rate=_RATE)
-        totals = points.total(other.values)
-        for kind in kinds:
-            yield _area(totals, other, kind)
-        spoilt = [kind for kind in kinds if kind != MEMORY]
+        yield from _areas(boosted(own, rounds=_ROUNDS, rate=_RATE), other)
+        spoilt = [kind for kind in _kinds(own) if kind != MEMORY]
         for kind in spoilt if len(spoilt) > 1 else ():
             rest = own.rows(own.origin.kind != kind)
             points = boosted(rest, rounds=_ROUNDS, rate=_RATE)
             yield _area(points.total(other.values), other, kind)
+
+
+def _kinds(traces: Traces) -> list[str]:
+    return sorted(set(traces.origin.kind.tolist()) - {NOTHING})
+
+
+def _areas(points: Points, traces: Traces) -> Iterator[float]:
+    """Yield the area of each kind of fault."""
+    totals = points.total(traces.values)
+    for kind in _kinds(traces):
+        yield _area(totals, traces, kind)
 
 
 def _area(totals: NDArray[np.int64], traces: Traces, kind: str) -> float:
