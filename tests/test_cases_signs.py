@@ -10,8 +10,8 @@ import torch
 
 from cases_support import accuracy, parameters
 from stoic import cases
-from stoic.cases import CaseError
-from stoic.cases.signs import chance, scenes, train
+from stoic.cases import CaseError, chance
+from stoic.cases.signs import scenes, train
 from stoic.cases.signs.art import SIGNS, load_art
 from stoic.cases.signs.network import load_network
 from stoic.cases.signs.render import _on_sign, render

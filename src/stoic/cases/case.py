@@ -1,10 +1,12 @@
 """A case: a network with the inputs it is assessed on."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stoic.cases.errors import CaseError
@@ -34,9 +36,13 @@ class Case:
         tail: What turns the network's output into the output that is judged.
         criterion: What counts as a failure unless a user says otherwise.
         about: One sentence: what it is and how good the network is.
+        names: Of each row, such as its file.
+        recorded: What else is known of each row, by name: numbers or words.
+        scenarios: Why the network gets each row wrong, if it does: a word, or an empty
+            one where that is not known.
 
     Raises:
-        CaseError: The inputs, labels and clusters do not have the same length.
+        CaseError: The inputs and what is said of each row differ in length.
     """
 
     name: str
@@ -48,6 +54,9 @@ class Case:
     tail: Callable[[Any], Any] | None = None
     criterion: Criterion | str = "top1-changed"
     about: str = ""
+    names: Sequence[str] | None = None
+    recorded: Mapping[str, Tensor | NDArray[Any]] | None = None
+    scenarios: Sequence[str] | NDArray[np.str_] | None = None
 
     def __post_init__(self) -> None:
         count = len(self)
@@ -61,6 +70,19 @@ class Case:
                     f"{name} of {self.name} must be one {rule} for each of the "
                     f"{count} inputs, got shape {shape}"
                 )
+        for name, facts in self._facts().items():
+            rows = np.shape(facts)
+            if rows != (count,):
+                raise CaseError(
+                    f"{name} of {self.name} must be one value for each of the "
+                    f"{count} inputs, got shape {rows}"
+                )
+
+    def _facts(self) -> dict[str, Any]:
+        """Return what is said of each row and is no input of anything, by name."""
+        facts = {"names": self.names, "scenarios": self.scenarios}
+        known = {name: each for name, each in facts.items() if each is not None}
+        return known | {f"recorded {n}": v for n, v in (self.recorded or {}).items()}
 
     def __len__(self) -> int:
         """Count the rows.
@@ -99,6 +121,10 @@ class Case:
             inputs=_first(self.inputs, count),
             labels=None if self.labels is None else self.labels[:count],
             clusters=None if self.clusters is None else self.clusters[:count],
+            names=None if self.names is None else self.names[:count],
+            recorded=self.recorded
+            and {name: each[:count] for name, each in self.recorded.items()},
+            scenarios=None if self.scenarios is None else self.scenarios[:count],
         )
 
 

@@ -9,8 +9,9 @@ from stoic.cases.errors import CaseError
 
 if TYPE_CHECKING:
     import stoic.cases.case
+    import stoic.causes.failures
 
-__all__ = ["Entry", "catalogue", "load"]
+__all__ = ["Entry", "catalogue", "failing", "load"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,9 @@ class Entry:
         needs: The command that gets what it needs; empty if it needs nothing.
         inputs: How many inputs it gives if not told otherwise.
         make: Make it with so many inputs.
+        most: How many inputs it has; 0 if as many as are asked for.
+        failing: Find so many failures of known cause, from a seed. Without it, they
+            are the inputs that the network gets wrong.
     """
 
     name: str
@@ -30,12 +34,20 @@ class Entry:
     needs: str
     inputs: int
     make: Callable[[int], "stoic.cases.case.Case"]
+    most: int = 0
+    failing: Callable[[int, int], "stoic.causes.failures.Inquiry"] | None = None
 
 
 def _signs(inputs: int) -> "stoic.cases.case.Case":
     from stoic.cases.signs import signs_case
 
     return signs_case(inputs)
+
+
+def _signs_failing(count: int, seed: int) -> "stoic.causes.failures.Inquiry":
+    from stoic.cases.signs.failing import signs_failing
+
+    return signs_failing(count, seed).inquiry
 
 
 def _scenes(inputs: int) -> "stoic.cases.case.Case":
@@ -87,6 +99,7 @@ _ENTRIES = (
         needs="",
         inputs=64,
         make=_signs,
+        failing=_signs_failing,
     ),
     Entry(
         name="scenes",
@@ -102,6 +115,7 @@ _ENTRIES = (
         needs="",
         inputs=128,
         make=_digits,
+        most=600,
     ),
     Entry(
         name="imagenet",
@@ -109,6 +123,7 @@ _ENTRIES = (
         needs=_FETCH,
         inputs=20,
         make=_lite0,
+        most=20,
     ),
     Entry(
         name="imagenet-squeezenet",
@@ -116,6 +131,7 @@ _ENTRIES = (
         needs=f"{_FETCH} && pip install 'stoic[vision]'",
         inputs=20,
         make=_squeezenet,
+        most=20,
     ),
     Entry(
         name="cifar10-vgg",
@@ -124,6 +140,7 @@ _ENTRIES = (
         needs=f"{_FETCH_CIFAR10} && pip install 'stoic[cifar]'",
         inputs=20,
         make=_cifar10,
+        most=20,
     ),
     Entry(
         name="fashion",
@@ -131,6 +148,7 @@ _ENTRIES = (
         needs=_FETCH_FASHION,
         inputs=128,
         make=_fashion("fashion"),
+        most=10_000,
     ),
     Entry(
         name="fashion-vgg",
@@ -138,6 +156,7 @@ _ENTRIES = (
         needs=_FETCH_FASHION,
         inputs=128,
         make=_fashion("fashion-vgg"),
+        most=10_000,
     ),
     Entry(
         name="fashion-alexnet",
@@ -145,6 +164,7 @@ _ENTRIES = (
         needs=_FETCH_FASHION,
         inputs=128,
         make=_fashion("fashion-alexnet"),
+        most=10_000,
     ),
 )
 
@@ -171,6 +191,30 @@ def load(name: str, inputs: int | None = None) -> "stoic.cases.case.Case":
         return case if inputs is None else case.first(inputs)
     entry = _entry(name)
     return entry.make(entry.inputs if inputs is None else inputs)
+
+
+def failing(name: str, count: int, seed: int) -> "stoic.causes.failures.Inquiry":
+    """Return failures of a case, with what its network was made for.
+
+    Some cases know how to fail: causes are given to rendered scenes or pictures, and
+    what each failure is due to is known. Otherwise they are the inputs that the network
+    gets wrong, by the case's labels.
+
+    Args:
+        name: Of a built-in case, or ``"module:function"`` of your own.
+        count: How many failures; fewer if there are not so many.
+        seed: Chooses them.
+
+    Raises:
+        CaseError: There is no such case, it lacks something, or fails too seldom.
+    """
+    entry = None if ":" in name else _entry(name)
+    if entry is not None and entry.failing is not None:
+        return entry.failing(count, seed)
+    from stoic.cases.wrong import wrong_inputs
+
+    case = load(name, (entry.most or None) if entry is not None else None)
+    return wrong_inputs(case, count, seed)
 
 
 def _entry(name: str) -> Entry:

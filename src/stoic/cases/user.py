@@ -17,10 +17,17 @@ from stoic.cases.errors import CaseError
 
 __all__ = ["load_user"]
 
-_TYPES = {"network": nn.Module, "labels": Tensor, "clusters": Tensor, "about": str}
+_TYPES = {
+    "network": nn.Module,
+    "labels": Tensor,
+    "clusters": Tensor,
+    "about": str,
+    "recorded": Mapping,
+}
 _KEYS = (
     *("network", "inputs", "labels", "classes"),
     *("clusters", "tail", "criterion", "about"),
+    *("names", "recorded", "scenarios"),
 )
 
 

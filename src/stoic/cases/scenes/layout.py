@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 from torch import Tensor
 
-from stoic.cases.signs import camera, chance
+from stoic.cases import chance
+from stoic.cases.signs import camera
 from stoic.cases.signs.art import SIGNS, TILE, load_art
 
 __all__ = [

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from stoic.cases.signs import chance
+from stoic.cases import chance
 
 __all__ = ["backdrops"]
 

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Float32, Float64
 from torch import Tensor
 
-from stoic.cases.signs import camera, chance
+from stoic.cases import chance
+from stoic.cases.signs import camera
 from stoic.cases.signs.art import load_art
 from stoic.cases.signs.backdrop import backdrops
 from stoic.cases.signs.scenes import Scenes

@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
-from stoic.cases.signs import chance
+from stoic.cases import chance
+from stoic.cases.afflicted.cause import Cause
 from stoic.cases.signs.art import SIGNS
 
 __all__ = [
@@ -111,25 +112,6 @@ NOMINAL: Mapping[str, tuple[float, float]] = {
 """The range of every parameter in which the network has been trained."""
 
 
-@dataclass(frozen=True)
-class Cause:
-    """A known reason for failing: one parameter far outside its nominal range.
-
-    Args:
-        name: What an engineer would call it.
-        column: The parameter.
-        low: Its mildest value.
-        high: Its severest value.
-        signed: Whether it goes either way from zero.
-    """
-
-    name: str
-    column: str
-    low: float
-    high: float
-    signed: bool = False
-
-
 CAUSES = (
     Cause("roll", "roll", 30.0, 80.0, signed=True),
     Cause("yaw", "yaw", 50.0, 72.0, signed=True),
@@ -156,11 +138,7 @@ def afflict(
     Each image gets it as severely as its own seed says. Several causes combine by
     calling this several times.
     """
-    size = _between(scenes.seed, f"severity of {cause.name}", cause.low, cause.high)
-    if cause.signed:
-        left = chance.uniform(scenes.seed, f"side of {cause.name}") < 0.5
-        size = torch.where(left, -size, size)
-    return _with(scenes, cause, size, where)
+    return _with(scenes, cause, cause.severity(scenes.seed), where)
 
 
 def reset(
@@ -175,14 +153,8 @@ def reset(
 
 
 def _drawn(seed: Int64[Tensor, " scene"], sign: Int64[Tensor, " scene"]) -> Scenes:
-    drawn = {name: _between(seed, name, *NOMINAL[name]) for name in NOMINAL}
+    drawn = {name: chance.between(seed, name, *NOMINAL[name]) for name in NOMINAL}
     return Scenes(seed=seed, sign=sign, **drawn)
-
-
-def _between(
-    seed: Int64[Tensor, " scene"], name: str, low: float, high: float
-) -> Column:
-    return low + (high - low) * chance.uniform(seed, name)
 
 
 def _with(

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-__all__ = ["bell", "seeds", "uniform"]
+__all__ = ["bell", "between", "seeds", "uniform"]
 
 Words = npt.NDArray[np.uint64]
 
@@ -40,6 +40,13 @@ def uniform(
     """Draw numbers in [0, 1), ``shape`` of them for each seed."""
     words = _words(seeds, name, math.prod(shape)) >> np.uint64(11)
     return torch.from_numpy(words * 2.0**-53).view(-1, *shape)
+
+
+def between(
+    seeds: Int64[Tensor, " scene"], name: str, low: float, high: float
+) -> Float64[Tensor, " scene"]:
+    """Draw one number between ``low`` and ``high`` for each seed."""
+    return low + (high - low) * uniform(seeds, name)
 
 
 def bell(
