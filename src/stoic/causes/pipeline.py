@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ __all__ = [
     "Features",
     "Pipeline",
     "Reduction",
+    "Tuned",
 ]
 
 Features: TypeAlias = NDArray[np.float32]
@@ -65,6 +66,19 @@ class Clustering(Protocol):
 
     def __call__(self, points: Features, seed: int) -> Clusters:
         """Return the cluster of each point."""
+        ...
+
+
+@runtime_checkable
+class Tuned(Clustering, Protocol):
+    """A clustering that chooses one of several; calling it is to choose."""
+
+    def candidates(self, points: Features, seed: int) -> list[Clusters]:
+        """Return the clusters of every setting, to tell what choosing them costs."""
+        ...
+
+    def choose(self, candidates: Sequence[Clusters]) -> Clusters:
+        """Return the candidate that is taken, without knowing any cause."""
         ...
 
 
