@@ -63,9 +63,9 @@ class PlaneSpot:
 
     plane: Reduction = Plane()
     weight: float = 0.025
-    most: int = 40
-    step: int = 2
-    kept: int = 40
+    most: int = 60
+    step: int = 3
+    kept: int = 60
 
     @property
     def name(self) -> str:

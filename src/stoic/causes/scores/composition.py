@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,7 +67,7 @@ class Composition:
         some = known > 0
         return cls(counts[some], known[some], int((~some).sum()))
 
-    @property
+    @cached_property
     def shares(self) -> Floats:
         """The share of each scenario in each cluster, among known causes."""
         return np.asarray(self.counts / self.known[:, None])
