@@ -311,10 +311,10 @@ def test_a_monitor_of_another_format_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "m.json"
     monitor().save(path)
     path.write_text(
-        path.read_text().replace('"stoic monitor": 3', '"stoic monitor": 9')
+        path.read_text().replace('"stoic monitor": 4', '"stoic monitor": 9')
     )
 
-    with pytest.raises(ValueError, match="must be 3, got 9; fit it again"):
+    with pytest.raises(ValueError, match="must be 4, got 9; fit it again"):
         Monitor.load(path)
 
 

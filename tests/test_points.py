@@ -225,7 +225,7 @@ def after(rounds: int, own: Traces) -> Points:
     return boosted(own, distance_of("c", last, clean), rounds=rounds)
 
 
-@pytest.mark.parametrize(("rows", "rounds"), [(300, 200), (150, 400), (400, 800)])
+@pytest.mark.parametrize(("rows", "rounds"), [(300, 200), (1000, 400), (150, 800)])
 def test_rounds_are_doubled_while_other_inputs_gain(rows: int, rounds: int) -> None:
     own, other = traces(rows), traces(800, seed=1)
 

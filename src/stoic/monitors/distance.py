@@ -18,11 +18,13 @@ from stoic.monitors.bounds import Floats
 
 __all__ = ["MOST", "RUNGS", "Distance", "distance_of"]
 
-_PARTS = 4
+# Of half a span. With fewer, kernels that round in another way would more often tell
+# another whole number; with more, sums over a thousand features would be rounded.
+_PARTS = 64
 MOST = float(2 * _PARTS)
-"""Quarters of half a span from its middle from which on a number adds no more to the
-sum of squares: twice the span."""
-RUNGS = _PARTS * 2.0 ** np.arange(1, 126).astype(np.float32)
+"""Parts of half a span from its middle from which on a number adds no more to the sum
+of squares: twice the span."""
+RUNGS = _PARTS * 2.0 ** np.arange(1, 122).astype(np.float32)
 """The same for the furthest number: half a span doubled once, twice, and so on."""
 # Of a number that never changes: what is no other but by rounding.
 _ROUNDING = 1e-3
@@ -40,7 +42,7 @@ class Distance:
         value: Name of what is watched.
         features: Of that value.
         middle: Of the span of each, float32.
-        per: What differences from it are multiplied by: quarters of half a span are 1.
+        per: What differences from it are multiplied by: 64ths of half a span are 1.
         rivals: Those of the features that are scores of classes; none, or two or more.
     """
 

@@ -21,7 +21,7 @@ from stoic.records.files import write_whole
 
 __all__ = ["FORMAT", "NONFINITE", "Monitor", "Verdicts"]
 
-FORMAT = 3
+FORMAT = 4
 _PARTS = ("network", "about", "watches", "rules", "alarm", "points")
 # The class of an inference with a feature that is no number, before any rule is asked.
 NONFINITE = "non-finite"
