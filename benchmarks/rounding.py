@@ -4,7 +4,8 @@ Run it as ``python -m benchmarks.rounding``. Each network is run in float32, bfl
 and float16 on inputs that the format holds, and in float64 with its float32 weights on
 the same inputs. *Average* is the mean of independent roundings, a guess; *guarantee* is
 the certified bound of everything that the format may round. A measurement beyond it
-ends the run with 1.
+ends the run with 1, and so does a built-in network without a finite one. Rows are
+printed as they are known.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import argparse
 import copy
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -47,14 +48,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _options(argv)
     torch.set_num_threads(options.threads)
     rows: list[dict[str, Any]] = []
+    lost: list[str] = []
     for name in options.networks:
         try:
-            rows += _of_network(name, options.inputs)
+            for row in _of_network(name, options.inputs, options.formats):
+                rows.append(row)
+                _tell(rows, options)
         except (CaseError, NotKnownError) as error:
             printing.say(f"{name} is left out: {error}")
-    record = {"benchmark": "rounding", "rows": rows}
-    printing.show(record, _text(rows), as_json=options.json)
-    return int(any(row["violated"] for row in rows))
+            lost += [name] if isinstance(error, NotKnownError) else []
+    lost += [row["network"] for row in rows if row["silent"]]
+    lost = sorted({*lost} & {*_CASES})
+    violated = sum(row["violated"] for row in rows)
+    told = f"\n{violated} guarantees were violated; lost: {', '.join(lost) or 'none'}"
+    record = {"benchmark": "rounding", "rows": rows, "lost": lost}
+    printing.show(record, told, as_json=options.json)
+    return int(bool(violated or lost))
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -64,6 +73,9 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     names = (*_CASES, *_FETCHED)
     parser.add_argument("--networks", nargs="+", choices=names, default=[*_CASES])
     parser.add_argument("--inputs", type=int, default=32, help="images per network")
+    parser.add_argument(
+        "--formats", nargs="+", choices=tuple(_FORMATS), default=tuple(_FORMATS)
+    )
     printing.common_options(parser, threads=1)
     options = parser.parse_args(argv)
     if options.quick:
@@ -71,17 +83,17 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def _of_network(name: str, inputs: int) -> list[dict[str, Any]]:
+def _of_network(
+    name: str, inputs: int, formats: Sequence[str]
+) -> Iterator[dict[str, Any]]:
     case = load(name, min(inputs, 4 if name in _FETCHED else inputs))
     given = as_inputs(case.inputs)
     subject = ready(case.network, given)
     assert isinstance(subject, CapturedSubject), subject.reason
     (images,) = given.leaves
     store: Store = {}
-    rows = []
-    for format, dtype in _FORMATS.items():
-        printing.say(f"{name}: {format}")
-        begun = time.perf_counter()
+    for format in formats:
+        dtype, begun = _FORMATS[format], time.process_time()
         parts = images.split(_LARGE if name in _FETCHED else 16)
         found = [
             _of_batch(case.network, subject.program, part.to(dtype), store)
@@ -90,9 +102,8 @@ def _of_network(name: str, inputs: int) -> list[dict[str, Any]]:
         measured, average, certified = (
             torch.cat(each) for each in zip(*found, strict=True)
         )
-        seconds = time.perf_counter() - begun
-        rows.append(_row(name, format, measured, average, certified, seconds))
-    return rows
+        seconds = time.process_time() - begun
+        yield _row(name, format, measured, average, certified, seconds)
 
 
 @torch.inference_mode()
@@ -130,28 +141,40 @@ def _row(
         "beside average": apart.quantile(apart.new_tensor([0.05, 0.5, 0.95])).tolist(),
         "below guarantee": (certified / measured).log10().median().item(),
         "violated": int((~(measured <= certified)).sum()),
+        "silent": int((~certified.isfinite()).sum()),
         "seconds": seconds,
     }
 
 
-def _text(rows: Sequence[dict[str, Any]]) -> str:
-    return printing.table(
-        [
-            *("network", "format", "average", "measured", "guarantee"),
-            *("measured / average", "guarantee / measured", "violated", "seconds"),
-        ],
-        [
-            [
-                f"{row['network']} ({row['inputs']})",
-                row["format"],
-                *(f"{row[key]:.2g}" for key in ("average", "measured", "certified")),
-                " ".join(f"{each:+.2f}" for each in row["beside average"]),
-                f"{row['below guarantee']:+.2f}",
-                row["violated"],
-                row["seconds"],
-            ]
-            for row in rows
-        ],
+def _tell(rows: Sequence[dict[str, Any]], options: argparse.Namespace) -> None:
+    """Print the last row, under heads if it is the first."""
+    if options.json:
+        return
+    if len(rows) == 1:
+        print(_line(_HEADS))
+    row = rows[-1]
+    apart = " ".join(f"{each:+.2f}" for each in row["beside average"])
+    cells = [
+        f"{row['network']} ({row['inputs']})",
+        row["format"],
+        *(f"{row[key]:.2g}" for key in ("average", "measured", "certified")),
+        *(apart, f"{row['below guarantee']:+.2f}"),
+        *(str(row["violated"]), f"{row['seconds']:.0f}"),
+    ]
+    print(_line(cells), flush=True)
+
+
+_HEADS = (
+    *("network", "format", "average", "measured", "guarantee"),
+    *("measured / average", "guarantee / measured", "violated", "seconds"),
+)
+
+
+def _line(cells: Sequence[str]) -> str:
+    first, *others = cells
+    widths = [max(len(head), 8) for head in _HEADS[1:]]
+    return f"{first:<24}" + "".join(
+        f"  {cell:>{width}}" for cell, width in zip(others, widths, strict=True)
     )
 
 
