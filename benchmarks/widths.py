@@ -7,6 +7,7 @@ them. *Forwards* is what the prediction costs, in runs of the network at batch 3
 the time of the processor. *Provable* is the width that the certified bound proves to
 keep all of the first 32 decisions, beside the width that was measured on these very
 inputs: a proof that says more than was measured would be wrong, and ends with 1.
+``--no-proofs`` leaves it out.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 
 import torch
 from benchmarks import printing
+from benchmarks.forwards import BATCH, forward_seconds
 
 from stoic.campaign.scores import scores_of
 from stoic.cases import Case, load
@@ -45,21 +47,22 @@ _INPUTS = {
     "imagenet-squeezenet": 20,
 }
 _KEEPS = (0.9, 0.99, 1.0)
-_BATCH, _PROBES = 32, 32
+_PROBES = 32
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark."""
     options = _options(argv)
     torch.set_num_threads(options.threads)
-    rows = [
-        row
-        for name in options.networks
-        for row in _of_network(name, options.format, options.most)
-    ]
+    rows = []
+    for name in options.networks:
+        for row in _of_network(name, options):
+            rows.append(row)
+            if not options.json:
+                print(_line(row), flush=True)
     record = {"benchmark": "widths", "format": options.format, "rows": rows}
     printing.show(record, _text(rows), as_json=options.json)
-    return int(any(row["proof"]["wrong"] for row in rows))
+    return int(any(row["proof"] and row["proof"]["wrong"] for row in rows))
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -67,6 +70,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--networks", nargs="+", choices=_INPUTS, default=[*_INPUTS])
     parser.add_argument("--format", default="int", help="int, e4 or another family")
     parser.add_argument("--most", type=int, default=1000, help="inputs of a network")
+    parser.add_argument("--no-proofs", action="store_true")
     printing.common_options(parser, threads=1)
     options = parser.parse_args(argv)
     if options.quick:
@@ -74,14 +78,14 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def _of_network(name: str, format: str, most: int) -> Iterator[dict[str, Any]]:
-    printing.say(name)
-    case = load(name, min(_INPUTS[name], most))
-    scored = _scored(case)
+def _of_network(name: str, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    case = load(name, min(_INPUTS[name], options.most))
+    scored, format = _scored(case), options.format
     family, widths = named_family(format)
     begun = time.process_time()
     noise = measure_noise(scored, family, widths, _PROBES, 0)
-    cost = (time.process_time() - begun) / _forward(scored)
+    spent = time.process_time() - begun
+    cost = spent / forward_seconds(scored.program, scored.first(BATCH).inputs.leaves)
     for parts in PARTS:
         found = dict(sweep(scored, family, widths, parts, None))
         yield {
@@ -90,9 +94,11 @@ def _of_network(name: str, format: str, most: int) -> Iterator[dict[str, Any]]:
             "narrow": parts,
             "widths": _compared(noise, parts, found),
             "forwards": cost,
-            "predicted": kept_share(noise, noise.of(parts).sum(0)).tolist(),
+            "predicted": kept_share(noise, noise.uniform(parts)).tolist(),
             "measured": {w: kept.share.value for w, kept in found.items()},
-            "proof": _proved(scored.first(_PROBES), format, parts),
+            "proof": None
+            if options.no_proofs
+            else _proved(scored.first(_PROBES), format, parts),
         }
 
 
@@ -132,58 +138,48 @@ def _kept(scored: Scored, family: Family, width: int, parts: str) -> float:
 def _scored(case: Case) -> Scored:
     given = as_inputs(case.inputs)
     subject = ready(case.network, given)
-    return score_inputs(subject, given, case.tail or scores_of, _BATCH)
+    return score_inputs(subject, given, case.tail or scores_of, BATCH)
 
 
 def _compared(noise: Noise, parts: str, found: dict[int, Any]) -> dict[str, Any]:
     """Return predicted and measured width by the share to keep."""
     shares = [kept.share.value for kept in found.values()]
-    variance = noise.of(parts).sum(0)
+    shift = noise.uniform(parts)
     told = {}
     for keep in _KEEPS:
-        chances = kept_chance(noise, variance, keep).tolist()
+        chances = kept_chance(noise, shift, keep).tolist()
         predicted = likely_width(noise.widths, chances)
         told[f"{keep:.0%}"] = (predicted, least_width([*found], shares, keep))
     return told
 
 
-@torch.inference_mode()
-def _forward(scored: Scored) -> float:
-    """Return seconds of a run at batch 32: the median of some."""
-    given = scored.inputs
-    times = -(-_BATCH // given.count)
-    leaves = [_repeated(leaf, times) for leaf in given.leaves]
-    spent = []
-    for _ in range(7):
-        begun = time.process_time()
-        scored.program.run(leaves)
-        spent.append(time.process_time() - begun)
-    return sorted(spent)[3]
-
-
-def _repeated(leaf: Any, times: int) -> Any:
-    if not isinstance(leaf, torch.Tensor) or not leaf.dim():
-        return leaf
-    return leaf.repeat(times, *[1] * (leaf.dim() - 1))[:_BATCH]
+def _line(row: dict[str, Any]) -> str:
+    told = "  ".join(
+        f"{keep}: {_bits(predicted)} / {_bits(measured)}"
+        for keep, (predicted, measured) in row["widths"].items()
+    )
+    name, proof = f"{row['network']} ({row['inputs']})", row["proof"]
+    line = f"{name:26} {row['narrow']:8} {told}  forwards: {row['forwards']:.0f}"
+    if proof is None:
+        return line
+    silent = f"  ({proof['silent']})" if proof["silent"] else ""
+    return (
+        f"{line}  provable: {_bits(proof['provable'])} / {_bits(proof['measured'])}"
+        f"  {proof['seconds']:.1f} s{silent}"
+    )
 
 
 def _text(rows: Sequence[dict[str, Any]]) -> str:
+    """Return how many widths were predicted well, for each share to keep."""
     lines = []
-    for row in rows:
-        told = "  ".join(
-            f"{keep}: {_bits(predicted)} / {_bits(measured)}"
-            for keep, (predicted, measured) in row["widths"].items()
-        )
-        name = f"{row['network']} ({row['inputs']})"
+    for keep in rows[0]["widths"]:
+        pairs = [row["widths"][keep] for row in rows]
+        known = [(p, m) for p, m in pairs if p is not None and m is not None]
+        counts = [sum(abs(p - m) <= off for p, m in known) for off in (0, 1)]
         lines.append(
-            f"{name:28} {row['narrow']:8} {told}  forwards: {row['forwards']:.0f}"
-            f"  provable: {_bits(row['proof']['provable'])} / "
-            f"{_bits(row['proof']['measured'])}  {row['proof']['seconds']:.1f} s"
+            f"where {keep} have to stay: the very width {counts[0]}, within 1 bit "
+            f"{counts[1]}, of {len(pairs)} (predicted / measured)"
         )
-    pairs = [pair for row in rows for pair in row["widths"].values()]
-    known = [(p, m) for p, m in pairs if p is not None and m is not None]
-    near = sum(abs(p - m) <= 1 for p, m in known)
-    lines.append(f"within 1 bit: {near} of {len(pairs)} (predicted / measured)")
     return "\n".join(lines)
 
 

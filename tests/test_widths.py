@@ -27,10 +27,10 @@ from stoic.sensitivity.keeping import (
     likely_width,
     losses,
 )
-from stoic.sensitivity.noise import Noise, measure_noise, probes_of
+from stoic.sensitivity.noise import Noise, Shift, measure_noise, probes_of
 from stoic.sensitivity.provable import proved_shares, weight_errors
 from stoic.sensitivity.quantised import IntegerFormat, named_family
-from stoic.sensitivity.sweep import narrow_scores
+from stoic.sensitivity.sweep import narrow_scores, uniform
 from stoic.study import as_inputs, ready
 
 
@@ -143,6 +143,9 @@ def test_noise_is_the_sum_of_squared_error_times_squared_slope(
                 )
                 ours = float(noise.weights[row, 3, place, rival])
                 assert ours == pytest.approx(exact, rel=1e-3)
+                moved = float((error * gradient(weight)).detach().double().sum())
+                ours = float(noise.known[row, 3, place, rival])
+                assert ours == pytest.approx(moved, rel=1e-3, abs=1e-6)
                 value = seen[layer.name]
                 grid = IntegerFormat(5).of_values(*scored.ranges[layer.name])
                 error = grid(value.detach()) - value
@@ -154,24 +157,53 @@ def test_noise_is_the_sum_of_squared_error_times_squared_slope(
 
 
 def test_kept_decisions_are_those_that_lead_in_the_normal_law(noise: Noise) -> None:
-    variance = noise.weights.sum(0)[1]
+    shift = noise.uniform("both")
     order = {int(n): place for place, n in enumerate(noise.probes)}
     chances = []
     for number, leads in enumerate(noise.leads.tolist()):
-        deviations = variance[order[number]].sqrt().tolist()
+        known = noise.known[:, 1, order[number]].sum(0).tolist()
+        deviations = noise.values[:, 1, order[number]].sum(0).sqrt().tolist()
         each = [
-            (1 + math.erf(lead / dev / math.sqrt(2))) / 2
-            for lead, dev in zip(leads, deviations, strict=True)
+            (1 + math.erf((lead + moved) / dev / math.sqrt(2))) / 2
+            for lead, moved, dev in zip(leads, known, deviations, strict=True)
         ]
         chances.append(math.prod(each))
 
-    share = float(kept_share(noise, variance))
+    share = float(kept_share(noise, shift)[1])
 
     assert share == pytest.approx(sum(chances) / len(chances), rel=1e-6)
-    # The chance of few changes by counting: 1 of 60 may change.
-    rate = 60 * (1 - share)
-    few = sum(math.exp(-rate) * rate**k / math.factorial(k) for k in range(2))
-    assert float(kept_chance(noise, variance, 0.98)) == pytest.approx(few, rel=1e-6)
+    # The chance of few changes by enumeration: 1 of 60 may change.
+    none = math.prod(chances)
+    one = sum(none / stays * (1 - stays) for stays in chances)
+    few = float(kept_chance(noise, shift, 0.98)[1])
+    assert few == pytest.approx(none + one, rel=1e-6)
+
+
+def test_known_errors_of_weights_tell_which_decisions_change(scored: Scored) -> None:
+    family, widths = named_family("int")
+    noise = measure_noise(scored, family, widths[3:], 60, 0)
+    moved = noise.leads[noise.probes] + noise.uniform("weights").known
+    stays = (moved > 0).all(-1)
+
+    for place, width in enumerate(noise.widths):
+        scores = narrow_scores(scored, uniform(scored, family(width)), "weights")
+        same = scores.argmax(1) == scored.scores.argmax(1)
+        # To first order: a lead that is left with nearly nothing may go either way.
+        wrong = int((same[noise.probes] != stays[place]).sum())
+        assert wrong <= (1 if width < 7 else 0)
+
+
+def test_mixed_widths_shift_leads_by_the_sum_of_their_layers(noise: Noise) -> None:
+    places = [2, 0, 1, 3]
+
+    found = noise.mixed("both", places)
+
+    for ours, layers in ((found.known, noise.known), (found.variance, noise.values)):
+        exact = sum(layer[at] for layer, at in zip(layers, places, strict=True))
+        torch.testing.assert_close(ours, exact)
+    alike = noise.mixed("weights", [2] * 4)
+    torch.testing.assert_close(alike.known, noise.uniform("weights").known[2])
+    assert not alike.variance.any()
 
 
 def test_inputs_that_nobody_asked_have_the_mean_noise_of_those_drawn_by_lot(
@@ -184,8 +216,8 @@ def test_inputs_that_nobody_asked_have_the_mean_noise_of_those_drawn_by_lot(
     assert set(near.tolist()) <= set(few.probes.tolist())
     whole = measure_noise(scored, family, widths, 60, 3)
 
-    ours = float(kept_share(few, few.weights.sum(0))[0])
-    exact = float(kept_share(whole, whole.weights.sum(0))[0])
+    ours = float(kept_share(few, few.uniform("both"))[0])
+    exact = float(kept_share(whole, whole.uniform("both"))[0])
 
     assert ours == pytest.approx(exact, abs=0.01)
 
@@ -201,10 +233,13 @@ def test_losses_are_the_slope_of_the_decisions_lost(noise: Noise) -> None:
     parts = noise.weights[:, 2]
     by = 1e-4
 
+    def share(variance: Tensor) -> Tensor:
+        return kept_share(noise, Shift(torch.zeros_like(variance), variance))
+
     found = losses(noise, at, parts)
 
     for row, part in enumerate(parts):
-        before, after = (kept_share(noise, at + s * by * part) for s in (-1, 1))
+        before, after = (share(at + s * by * part) for s in (-1, 1))
         slope = float(before - after) * len(noise.leads) / (2 * by)
         assert float(found[row]) == pytest.approx(slope, rel=1e-3)
 

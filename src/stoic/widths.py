@@ -276,9 +276,9 @@ class _Study:
     def answers(
         self, network: str, budget: Budget | None, progress: Progress | None
     ) -> Widths:
-        variance = self.noise.of(self.asked.parts)
-        predicted = kept_share(self.noise, variance.sum(0)).tolist()
-        chances = kept_chance(self.noise, variance.sum(0), self.asked.keep).tolist()
+        shift = self.noise.uniform(self.asked.parts)
+        predicted = kept_share(self.noise, shift).tolist()
+        chances = kept_chance(self.noise, shift, self.asked.keep).tolist()
         likely = likely_width(self.widths, chances)
         assigned = self._assigned(budget) if budget else None
         measured = dict(self._measured(progress)) if self.asked.check else {}

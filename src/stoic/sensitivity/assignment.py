@@ -94,7 +94,9 @@ def assign(
     """Return the widths that keep most decisions within a budget, as predicted.
 
     The loss of a layer is linear in its variance, at the slope of the curve of the
-    decisions kept where the best assignment so far stands.
+    decisions kept where the last assignment stands. Errors of weights are drawn by lot
+    there; what an assignment keeps is then told with their known ones, and none is
+    returned that keeps less than the widest uniform width.
 
     Args:
         noise: Variances by layer and width.
@@ -114,16 +116,19 @@ def assign(
     )
     _check(costs, budget)
     level = _widest(costs, budget)
-    at = variance[:, level or 0].sum(0)
-    best, most = None, -1.0
+    uniform = None if level is None else [level] * len(layers)
+    alike = None if uniform is None else _kept(noise, parts, chosen, uniform)
+    at, best, most = variance[:, level or 0].sum(0), uniform, alike or 0.0
+    picked: list[int] = []
     for _ in range(_ROUNDS):
-        loss = losses(noise, at, variance).numpy()
-        picked = cheapest(loss, costs, budget.limit)
-        at = variance[range(len(layers)), picked].sum(0)
-        kept = float(kept_share(noise, at))
-        if kept <= most:
+        before = picked
+        picked = cheapest(losses(noise, at, variance).numpy(), costs, budget.limit)
+        if picked == before:
             break
-        best, most = picked, kept
+        at = variance[range(len(layers)), picked].sum(0)
+        kept = _kept(noise, parts, chosen, picked)
+        if kept >= most:
+            best, most = picked, kept
     assert best is not None
     return Assignment(
         widths={layer.name: chosen[p] for layer, p in zip(layers, best, strict=True)},
@@ -131,10 +136,16 @@ def assign(
         budget=budget,
         kept=most,
         uniform=None if level is None else chosen[level],
-        uniform_kept=None
-        if level is None
-        else float(kept_share(noise, variance[:, level].sum(0))),
+        uniform_kept=alike,
     )
+
+
+def _kept(
+    noise: Noise, parts: str, chosen: Sequence[int], picked: Sequence[int]
+) -> float:
+    """Return the predicted share of decisions kept by widths, one for each layer."""
+    places = [noise.widths.index(chosen[place]) for place in picked]
+    return float(kept_share(noise, noise.mixed(parts, places)))
 
 
 def cheapest(

@@ -8,39 +8,43 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from stoic.sensitivity.noise import Noise
+from stoic.sensitivity.noise import Noise, Shift
 
 __all__ = ["kept_chance", "kept_share", "least_width", "likely_width", "losses"]
 
 
-def kept_share(noise: Noise, variance: Tensor) -> Tensor:
+def kept_share(noise: Noise, shift: Shift) -> Tensor:
     """Return the share of all decisions that are kept, as the normal law has it.
 
     Args:
         noise: Leads and probes.
-        variance: Of leads, in its last two dimensions by probe and rival.
+        shift: Of leads.
 
     Returns:
-        A number for each of the first dimensions.
+        A number for each of the first dimensions of the shift.
     """
-    return _chances(noise.leads, _of_all(noise, variance)).mean(-1)
+    return _kept(noise, shift).mean(-1)
 
 
-def kept_chance(noise: Noise, variance: Tensor, keep: float) -> Tensor:
+def kept_chance(noise: Noise, shift: Shift, keep: float) -> Tensor:
     """Return the chance that at least a share of these decisions is kept.
 
-    The number of those that change is taken for one of Poisson's.
+    Decisions are taken to have nothing to do with each other.
 
     Args:
         noise: Leads and probes.
-        variance: As for `kept_share`.
+        shift: Of leads.
         keep: The share.
     """
-    inputs = len(noise.leads)
-    changed = inputs * (1 - kept_share(noise, variance))
-    allowed = torch.full_like(changed, math.floor(inputs * (1 - keep) + 1e-9))
-    chance: Tensor = torch.special.gammaincc(allowed + 1, changed.clamp(min=0))
-    return chance
+    kept = _kept(noise, shift)
+    allowed = math.floor(len(noise.leads) * (1 - keep) + 1e-9)
+    # How likely so many have changed among the inputs so far; more is enough.
+    counts = torch.zeros(*kept.shape[:-1], allowed + 1, dtype=kept.dtype)
+    counts[..., 0] = 1
+    for stays in kept.unbind(-1):
+        more = torch.nn.functional.pad(counts[..., :-1], (1, 0))
+        counts = counts * stays[..., None] + more * (1 - stays[..., None])
+    return counts.sum(-1)
 
 
 def losses(noise: Noise, variance: Tensor, parts: Tensor) -> Tensor:
@@ -48,14 +52,15 @@ def losses(noise: Noise, variance: Tensor, parts: Tensor) -> Tensor:
 
     Args:
         noise: Leads and probes.
-        variance: In all, by probe and rival: where the curve is followed.
+        variance: Of a shift of which nothing is known, by probe and rival: where the
+            curve is followed.
         parts: Variances in the same two last dimensions, such as those of layers.
     """
-    whole = _of_all(noise, variance).requires_grad_()
+    whole = _spread(noise, variance).requires_grad_()
     with torch.enable_grad():
         lost = (1 - _chances(noise.leads, whole)).sum()
         (slope,) = torch.autograd.grad(lost, whole)
-    spread = torch.stack([_of_all(noise, p) for p in parts.flatten(0, -3)])
+    spread = torch.stack([_spread(noise, p) for p in parts.flatten(0, -3)])
     return (spread * slope).sum((-1, -2)).reshape(parts.shape[:-2])
 
 
@@ -87,7 +92,21 @@ def likely_width(widths: Sequence[int], chances: Sequence[float]) -> int | None:
     return least
 
 
-def _of_all(noise: Noise, variance: Tensor) -> Tensor:
+def _kept(noise: Noise, shift: Shift) -> Tensor:
+    """Return the chance of each decision to stay.
+
+    What is known of a probe's lead is only so much noise to the inputs it stands for.
+    """
+    known = torch.zeros_like(shift.known[..., :1, :]).repeat_interleave(
+        len(noise.leads), -2
+    )
+    known[..., noise.probes, :] = shift.known
+    variance = _spread(noise, shift.known.square() + shift.variance).clone()
+    variance[..., noise.probes, :] = shift.variance
+    return _chances(noise.leads + known, variance)
+
+
+def _spread(noise: Noise, variance: Tensor) -> Tensor:
     """Return variances for every input: its own, or the mean of probes drawn by lot."""
     inputs = len(noise.leads)
     if len(noise.probes) == inputs:

@@ -1,14 +1,17 @@
-"""Noise of rounding: how far the leads of decisions move, layer by layer, on average.
+"""Noise of rounding: how far the leads of decisions move, layer by layer.
 
-Rounding errors of a tensor are taken for independent of each other and of the slopes
-of the network. A lead then varies by the sum, over all words, of squared error times
-squared slope. The errors are those that the format really makes of the tensor.
+The errors of rounded weights are known, and the same for all inputs: a lead moves by
+the sum of error times slope, to first order. Those of values hang on what was rounded
+before them: they are taken for independent of each other and of the slopes, so that a
+lead varies by the sum, over all words, of squared error times squared slope. The errors
+are those that the format really makes of the tensor.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import torch
@@ -20,34 +23,71 @@ from stoic.sensitivity.golden import Scored
 from stoic.sensitivity.layers import Layer, run_layers
 from stoic.sensitivity.quantised import Family, Grid
 
-__all__ = ["Noise", "measure_noise", "probes_of"]
+__all__ = ["Noise", "Shift", "measure_noise", "probes_of"]
 
 # Classes next to the best one whose leads are followed: others catch up less often.
 _RIVALS = 3
+# Probes whose slopes of all weights are kept, so that errors are read less often.
+_TOGETHER = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Shift:
+    """How far leads move; in its last two dimensions by probe and rival.
+
+    Args:
+        known: What is known of it.
+        variance: Of the rest, which is 0 on average.
+    """
+
+    known: Tensor
+    variance: Tensor
 
 
 @dataclass(frozen=True, eq=False)
 class Noise:
-    """Variances of leads under rounding.
+    """What rounding does to leads, by layer.
 
     Args:
         layers: Names, in order.
         widths: Of the formats, in order.
         probes: Numbers of the inputs that slopes were asked of.
         leads: Of every input, by how much the best class leads the next ones.
-        weights: Variance by layer, width, probe and rival, of rounded weights.
-        values: Likewise, of the rounded values that the layers read.
+        known: By how much rounded weights move each lead, by layer, width, probe and
+            rival.
+        weights: Variance likewise, were the errors of weights drawn by lot.
+        values: The same of the rounded values that the layers read.
     """
 
     layers: tuple[str, ...]
     widths: tuple[int, ...]
     probes: Tensor
     leads: Tensor
+    known: Tensor
     weights: Tensor
     values: Tensor
 
+    def uniform(self, parts: str) -> Shift:
+        """Return the shift where all layers have one width, for each of the widths."""
+        known = self.known if parts != "values" else torch.zeros_like(self.known)
+        values = self.values if parts != "weights" else torch.zeros_like(self.values)
+        return Shift(known.sum(0), values.sum(0))
+
+    def mixed(self, parts: str, places: Sequence[int]) -> Shift:
+        """Return the shift where each layer has a width of its own, by its place."""
+        rows = range(len(self.layers))
+        own = replace(
+            self,
+            known=self.known[rows, places].unsqueeze(1),
+            values=self.values[rows, places].unsqueeze(1),
+        ).uniform(parts)
+        return Shift(own.known[0], own.variance[0])
+
     def of(self, parts: str) -> Tensor:
-        """Return the variances of what is rounded: weights, values, or both."""
+        """Return variances of what is rounded by lot: weights, values, or both.
+
+        They add up from layer to layer, which is what widths by layer need.
+        """
         each = {"weights": self.weights, "values": self.values}
         return each[parts] if parts in each else self.weights + self.values
 
@@ -69,7 +109,7 @@ def probes_of(leads: Tensor, most: int, seed: int) -> Tensor:
 def measure_noise(
     scored: Scored, family: Family, widths: Sequence[int], probes: int, seed: int
 ) -> Noise:
-    """Return the variances of leads in formats of several widths.
+    """Return how far leads move in formats of several widths.
 
     It costs a forward run and a few backward ones for each of the probes.
 
@@ -86,23 +126,27 @@ def measure_noise(
     chosen = probes_of(leads, probes, seed)
     grids = _Grids.of(scored, family, widths)
     shape = (len(scored.layers), len(widths), len(chosen), rivals)
-    weights = torch.zeros(shape, dtype=torch.float64)
-    values = torch.zeros_like(weights)
-    for place, slopes in enumerate(_slopes(scored, chosen, rivals)):
+    known = torch.zeros(shape, dtype=torch.float64)
+    weights, values = torch.zeros_like(known), torch.zeros_like(known)
+    slopes = enumerate(_slopes(scored, chosen, rivals))
+    while some := list(islice(slopes, _TOGETHER)):
+        first, last = some[0][0], some[-1][0] + 1
         for row, layer in enumerate(scored.layers):
-            weights[row, :, place] = grids.noise_of_weight(layer, slopes)
-            values[row, :, place] = grids.noise_of_values(layer, slopes)
+            own = grids.of_weight(layer, [each for _, each in some])
+            known[row, :, first:last], weights[row, :, first:last] = own
+            for place, each in some:
+                values[row, :, place] = grids.noise_of_values(layer, each)
     names = tuple(layer.name for layer in scored.layers)
-    return Noise(names, tuple(widths), chosen, leads, weights, values)
+    return Noise(names, tuple(widths), chosen, leads, known, weights, values)
 
 
 @dataclass(frozen=True, eq=False)
 class _Slopes:
-    """Squared slopes of one input's leads, a row for each rival.
+    """Slopes of one input's leads, a row for each rival.
 
     Args:
         weights: By name of the stored value, its words flat.
-        values: By layer: what each of its products read, and the slopes.
+        values: By layer: what each of its products read, and the squared slopes.
     """
 
     weights: Mapping[str, Tensor]
@@ -144,14 +188,14 @@ def _of_one(
         torch.autograd.grad(lead, sought, retain_graph=True, materialize_grads=True)
         for lead in leads
     ]
-    squares = [
-        torch.stack([g.detach().flatten() for g in each]).square_()
+    slopes = [
+        torch.stack([g.detach().flatten() for g in each])
         for each in zip(*rows, strict=True)
     ]
     values: dict[str, list[tuple[Tensor, Tensor]]] = {}
-    for (name, value), square in zip(taken, squares[len(stored) :], strict=True):
-        values.setdefault(name, []).append((value.detach(), square))
-    return _Slopes(dict(zip(stored, squares, strict=False)), values)
+    for (name, value), own in zip(taken, slopes[len(stored) :], strict=True):
+        values.setdefault(name, []).append((value.detach(), own.square_()))
+    return _Slopes(dict(zip(stored, slopes, strict=False)), values)
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +203,7 @@ class _Grids:
     """The numbers of every format, for each layer.
 
     Args:
-        errors: Squared errors of the words of each weight, a row for each width.
+        errors: Of the words of each weight, a row for each width.
         values: Of what each layer reads, one for each width.
     """
 
@@ -173,23 +217,30 @@ class _Grids:
         for layer in scored.layers:
             weight = aliased(scored.program.stored[layer.weight]).detach()
             rounded = [f.of_weights(weight)(weight) for f in formats]
-            errors[layer.weight] = _squares(rounded, weight)
+            errors[layer.weight] = _errors(rounded, weight)
             low, high = scored.ranges[layer.name]
             values[layer.name] = [f.of_values(low, high) for f in formats]
         return cls(errors, values)
 
-    def noise_of_weight(self, layer: Layer, slopes: _Slopes) -> Tensor:
-        """Return the variance by width and rival."""
-        return (self.errors[layer.weight] @ slopes.weights[layer.weight].T).double()
+    def of_weight(
+        self, layer: Layer, slopes: Sequence[_Slopes]
+    ) -> tuple[Tensor, Tensor]:
+        """Return known shifts and variances, by width, probe and rival."""
+        errors = self.errors[layer.weight]
+        rows = torch.cat([each.weights[layer.weight] for each in slopes])
+        known, variance = errors @ rows.T, errors.square() @ rows.square_().T
+        shape = (len(errors), len(slopes), -1)
+        return known.double().reshape(shape), variance.double().reshape(shape)
 
     def noise_of_values(self, layer: Layer, slopes: _Slopes) -> Tensor:
         """Return the variance by width and rival."""
         parts = [
-            (_squares([grid(v) for grid in self.values[layer.name]], v) @ square.T)
+            _errors([grid(v) for grid in self.values[layer.name]], v).square_()
+            @ square.T
             for v, square in slopes.values[layer.name]
         ]
         return torch.stack(parts).sum(0).double()
 
 
-def _squares(rounded: Sequence[Tensor], exact: Tensor) -> Tensor:
-    return torch.stack([(r - exact).flatten() for r in rounded]).square_()
+def _errors(rounded: Sequence[Tensor], exact: Tensor) -> Tensor:
+    return torch.stack([(r - exact).flatten() for r in rounded])
