@@ -8,7 +8,18 @@ import pytest
 
 from stoic.causes.failures import UNKNOWN
 from stoic.causes.pipeline import NOISE, Clusters
-from stoic.causes.scores import RandomOrder, Truth, first_seen, inspection, missing
+from stoic.causes.scores import (
+    AtRandom,
+    Novelty,
+    Order,
+    RandomOrder,
+    RoundRobin,
+    Truth,
+    first_seen,
+    inspection,
+    missing,
+    until_all,
+)
 from stoic.causes.scores.missing import (
     allotted,
     missed,
@@ -160,3 +171,95 @@ def test_missing_says_what_is_known_and_what_can_be_said_of_the_rest() -> None:
 def test_a_share_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="share must be above 0"):
         missing(Clusters(np.zeros(5, np.int64), {}), images=1, share=0)
+
+
+ORDERS = (AtRandom(), RoundRobin(), Novelty())
+
+
+def blobs(
+    sizes: list[int], *, apart: float = 9.0, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Points of round blobs on the corners of a cube, and the blob of each."""
+    rng = np.random.default_rng(seed)
+    own = np.repeat(np.arange(len(sizes)), sizes)
+    corners = apart * rng.choice([0, 1], (len(sizes), 8))
+    corners[:, 0] = apart * np.arange(len(sizes))
+    points = corners[own] + rng.normal(size=(len(own), 8))
+    return points.astype(np.float32), own
+
+
+@pytest.mark.parametrize("order", ORDERS, ids=lambda order: order.name)
+@pytest.mark.parametrize("same", [False, True])
+def test_an_order_holds_each_failure_once_and_comes_again(
+    order: Order, same: bool
+) -> None:
+    points, own = blobs([20, 9, 6])
+    points = np.zeros_like(points) if same else points
+    labels = np.where(np.arange(35) % 4, own, NOISE)
+    found = order(Clusters(labels, {}), points, 5)
+    assert sorted(found.tolist()) == list(range(35))
+    assert found.tolist() == order(Clusters(labels, {}), points, 5).tolist()
+
+
+@pytest.mark.parametrize("order", ORDERS, ids=lambda order: order.name)
+def test_an_order_needs_no_cluster(order: Order) -> None:
+    points, _ = blobs([7])
+    found = order(Clusters(np.full(7, NOISE), {}), points, 0)
+    assert sorted(found.tolist()) == list(range(7))
+
+
+def test_round_robin_takes_the_typical_first_then_noise() -> None:
+    points = np.array([[0.0], [1], [2], [3], [10], [11], [13], [50], [60]], np.float32)
+    labels = np.array([0, 0, 0, 0, 1, 1, 1, NOISE, NOISE])
+    found = RoundRobin(each=2)(Clusters(labels, {}), points, 0).tolist()
+    # The centres are 1.5 and 11.33; of equals the first comes first.
+    assert found[:4] == [1, 5, 2, 4]
+    assert set(found[4:6]) == {7, 8}
+
+
+def novelty_restated(labels: np.ndarray, points: np.ndarray, k: int) -> list[int]:
+    """In turn: the farthest new cluster's typical image, and the most novel image."""
+    near = np.sort(np.linalg.norm(points[:, None] - points[None], axis=2), axis=1)[:, k]
+    fronts = []
+    for own in range(labels.max() + 1):
+        members = np.flatnonzero(labels == own)
+        centre = points[members].mean(0)
+        fronts.append(min(members, key=lambda i: np.linalg.norm(points[i] - centre)))
+
+    def far(place: int) -> float:
+        return min(
+            float(np.linalg.norm(points[place] - points[each])) for each in order
+        )
+
+    order = [int(fronts[0])]
+    while len(order) < len(points):
+        left = [int(each) for each in fronts if each not in order]
+        if len(order) % 2 == 0 and left:
+            order.append(max(left, key=far))
+        else:
+            unseen = [each for each in range(len(points)) if each not in order]
+            order.append(max(unseen, key=lambda i: far(i) / math.sqrt(near[i])))
+    return order
+
+
+def test_novelty_is_what_its_words_say() -> None:
+    points, own = blobs([14, 8, 6, 3])
+    labels = np.where(own == 3, 0, own)
+    found = Novelty(neighbours=2)(Clusters(labels, {}), points, 0)
+    slow = novelty_restated(labels, points.astype(float), 2)
+    assert found.tolist() == slow
+
+
+def test_a_rare_scenario_inside_a_large_cluster_is_seen_soon() -> None:
+    sizes = [500, 300, 194, 6]
+    runs = []
+    for seed in range(12):
+        points, own = blobs(sizes, apart=4.0, seed=seed)
+        hidden = Clusters(np.where(own == 3, seed % 3, own), {})
+        words = Truth.of(own.astype(str))
+        runs.append((Novelty()(hidden, points, seed), words))
+    found = inspection(runs)
+
+    assert found.saving < 0.3
+    assert found.random_reliable > 350
+    assert all(until_all(order, words) <= 200 for order, words in runs)

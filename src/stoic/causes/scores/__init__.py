@@ -1,9 +1,9 @@
 """Scores: what clusters are worth where the cause of each failure is known.
 
 `score` tells purity, coverage, redundancy and information, `baseline` the same of
-random clusters; `inspection` counts images until every scenario has been seen,
-`missing` tells how probably one never is, `stability_of_seeds` whether clusters come
-again.
+random clusters; `inspection` counts images until every scenario has been seen, in an
+order such as that of `Novelty`; `missing` tells how probably one never is, and
+`stability_of_seeds` whether clusters come again.
 """
 
 from stoic.causes.scores.baseline import Baseline, baseline
@@ -11,6 +11,7 @@ from stoic.causes.scores.composition import Composition, Owner
 from stoic.causes.scores.draws import Draws
 from stoic.causes.scores.inspection import Inspection, inspection
 from stoic.causes.scores.missing import Missing, missing
+from stoic.causes.scores.orders import AtRandom, Novelty, Order, RoundRobin, typical
 from stoic.causes.scores.scoring import PURE, THRESHOLDS, Scores, score
 from stoic.causes.scores.seen import RandomOrder, first_seen, until_all
 from stoic.causes.scores.stability import (
@@ -25,14 +26,18 @@ __all__ = [
     "JOIN",
     "PURE",
     "THRESHOLDS",
+    "AtRandom",
     "Baseline",
     "Composition",
     "Draws",
     "Fit",
     "Inspection",
     "Missing",
+    "Novelty",
+    "Order",
     "Owner",
     "RandomOrder",
+    "RoundRobin",
     "Scores",
     "Stability",
     "Truth",
@@ -43,5 +48,6 @@ __all__ = [
     "score",
     "stability_of_samples",
     "stability_of_seeds",
+    "typical",
     "until_all",
 ]
