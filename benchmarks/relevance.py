@@ -10,9 +10,9 @@ relative to ours; the worst image counts. Networks with residual sums are change
 zennit, which sees modules only: torchvision's by its own canonizers, Lite0 by one made
 here. Zennit 0.5.1 leaves a folded norm its epsilon, so that it still divides by
 ``sqrt(1 + epsilon)`` and explains a slightly other network: ``as it is`` says how far
-that leads, ``apart`` is what is left once it is mended. What nobody gets, biases and stabilisers have: ``left`` is what is missing of the
-score then. The command exits 1 if a difference in float64 is above 1e-4 or more than
-1e-6 is left.
+that leads, ``apart`` is the difference once it is mended. What nobody gets, biases and
+stabilisers have: ``left`` is what is missing of the score then. The command exits 1 if
+a difference in float64 is above 1e-4 or more than 1e-6 is left.
 """
 
 from __future__ import annotations

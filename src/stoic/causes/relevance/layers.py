@@ -21,7 +21,8 @@ class Layer:
     """A value that convolutions or matrices weigh.
 
     Args:
-        name: The dotted name of the first module that does.
+        name: The dotted name of the first module that does; with the value's, if it
+            weighs several.
         value: What it reads.
         axis: The dimension of its channels.
     """
@@ -59,12 +60,17 @@ def layers_of(
         rows: Where values have their images: not in dimension 0, and they are left out.
     """
     found: dict[str, Layer] = {}
+    names: set[str] = set()
     fixed = set(program.stored)
     for step in program.steps:
         layer = weighed(Call(step, values.__getitem__, fixed))
         if layer is None:
             continue
         value = step.inputs[0] if step.operator != "addmm" else step.args[1].name
-        if rows.get(value) == RowDim(0):
-            found.setdefault(value, Layer(step.path or step.name, value, layer.axis))
+        if rows.get(value) != RowDim(0) or value in found:
+            continue
+        path = step.path or step.name
+        name = f"{path}: {value}" if path in names else path
+        names.add(name)
+        found[value] = Layer(name, value, layer.axis)
     return tuple(found.values())
