@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -105,7 +106,7 @@ class RelevantChannels:
         )
         channels = found[chosen.layer]
         whole = np.abs(channels).sum(1, keepdims=True)
-        return np.divide(channels, whole, out=np.zeros_like(channels), where=whole > 0)
+        return _divided(channels, whole)
 
 
 def heat_maps(
@@ -184,9 +185,13 @@ def _count(maps: Mapping[str, Features]) -> int:
 
 def _evened(apart: NDArray[np.float64]) -> Features:
     """Divide each row by its largest number."""
-    largest = apart.max(1, keepdims=True)
-    even = np.divide(apart, largest, out=np.zeros_like(apart), where=largest > 0)
-    return even.astype(np.float32)
+    return _divided(apart, apart.max(1, keepdims=True))
+
+
+def _divided(numbers: NDArray[Any], by: NDArray[Any]) -> Features:
+    """Divide rows; a row of nothing stays one."""
+    found = np.divide(numbers, by, out=np.zeros_like(numbers), where=by > 0)
+    return np.asarray(found, np.float32)
 
 
 def _tightest(rows: Features, most: int) -> tuple[float, int]:
