@@ -18,7 +18,7 @@ from stoic.causes.clusterings import (
     Ward,
 )
 from stoic.causes.clusterings.choice import finest
-from stoic.causes.pipeline import NOISE, Clusters, Reduction, Tuned
+from stoic.causes.pipeline import NOISE, Choosing, Clusters, Reduction
 from stoic.causes.reductions import Pca, Umap, Whole, standardised
 
 Points = NDArray[np.float32]
@@ -34,7 +34,7 @@ def clouds(count: int = 7, size: int = 20, apart: float = 8) -> tuple[Points, La
 
 
 @pytest.mark.parametrize("method", ALL, ids=lambda method: method.name)
-def test_no_cluster_mixes_clear_clouds_whatever_the_method(method: Tuned) -> None:
+def test_no_cluster_mixes_clear_clouds_whatever_the_method(method: Choosing) -> None:
     points, labels = clouds()
     found = method(points, 0)
     kept = found.labels != NOISE
@@ -45,7 +45,9 @@ def test_no_cluster_mixes_clear_clouds_whatever_the_method(method: Tuned) -> Non
 
 
 @pytest.mark.parametrize("method", ALL, ids=lambda method: method.name)
-def test_calling_is_to_choose_among_candidates_and_says_what_by(method: Tuned) -> None:
+def test_calling_is_to_choose_among_candidates_and_says_what_by(
+    method: Choosing,
+) -> None:
     points, _ = clouds(5)
     candidates = method.candidates(points, 3)
     chosen, again = method.choose(candidates), method(points, 3)
@@ -58,7 +60,7 @@ def test_calling_is_to_choose_among_candidates_and_says_what_by(method: Tuned) -
 
 
 @pytest.mark.parametrize("method", ALL, ids=lambda method: method.name)
-def test_ten_failures_can_be_clustered_and_nine_are_refused(method: Tuned) -> None:
+def test_ten_failures_can_be_clustered_and_nine_are_refused(method: Choosing) -> None:
     points, labels = clouds(2, 5, 30)
     assert adjusted_rand_score(labels, method(points, 0).labels) == 1
     with pytest.raises(ValueError, match="failures must be at least 10 .* more$"):
@@ -66,13 +68,13 @@ def test_ten_failures_can_be_clustered_and_nine_are_refused(method: Tuned) -> No
 
 
 @pytest.mark.parametrize("method", ALL, ids=lambda method: method.name)
-def test_equal_images_are_refused_in_one_line(method: Tuned) -> None:
+def test_equal_images_are_refused_in_one_line(method: Choosing) -> None:
     with pytest.raises(ValueError, match="^points must differ, got 30 equal ones"):
         method(np.ones((30, 3), np.float32), 0)
 
 
 @pytest.mark.parametrize("method", ALL, ids=lambda method: method.name)
-def test_many_twins_are_clustered_without_a_warning(method: Tuned) -> None:
+def test_many_twins_are_clustered_without_a_warning(method: Choosing) -> None:
     points = np.repeat(np.eye(3, dtype=np.float32), [12, 9, 7], axis=0)
     found = method(points, 0)
     assert found.labels.tolist() == [0] * 12 + [1] * 9 + [2] * 7

@@ -20,7 +20,7 @@ __all__ = [
     "Features",
     "Pipeline",
     "Reduction",
-    "Tuned",
+    "Choosing",
 ]
 
 Features: TypeAlias = NDArray[np.float32]
@@ -70,7 +70,7 @@ class Clustering(Protocol):
 
 
 @runtime_checkable
-class Tuned(Clustering, Protocol):
+class Choosing(Clustering, Protocol):
     """A clustering that chooses one of several; calling it is to choose."""
 
     def candidates(self, points: Features, seed: int) -> list[Clusters]:

@@ -4,12 +4,12 @@ from stoic.causes.clusterings.dbscan import Dbscan
 from stoic.causes.clusterings.hdbscan import Hdbscan
 from stoic.causes.clusterings.kmeans import KMeans
 from stoic.causes.clusterings.ward import Ward
-from stoic.causes.pipeline import Tuned
+from stoic.causes.pipeline import Choosing
 
 __all__ = ["CLUSTERINGS", "HUDD", "Dbscan", "Hdbscan", "KMeans", "Ward"]
 
-CLUSTERINGS: tuple[Tuned, ...] = (KMeans(), Dbscan(), Hdbscan())
+CLUSTERINGS: tuple[Choosing, ...] = (KMeans(), Dbscan(), Hdbscan())
 """The three of the paper."""
 
-HUDD: Tuned = Ward()
+HUDD: Choosing = Ward()
 """What its parent HUDD does."""
