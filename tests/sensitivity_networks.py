@@ -13,7 +13,7 @@ from stoic.network.prepare import prepare
 from stoic.network.program import Program
 from stoic.network.subject import Inputs
 
-__all__ = ["MADE", "captured", "made"]
+__all__ = ["MADE", "WHOLE", "captured", "made"]
 
 
 class Branching(nn.Module):
@@ -129,6 +129,35 @@ class Assorted(nn.Module):
         return scores
 
 
+class Bags(nn.Module):
+    """Words of a text alone, added up by bag, and a table of single ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bag = nn.EmbeddingBag(9, 4, mode="sum")
+        self.table = nn.Embedding(9, 4)
+        self.last = nn.Linear(8, 3)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        both = torch.cat([self.bag(ids), self.table(ids[:, 0])], 1)
+        scores: Tensor = self.last(torch.tanh(both))
+        return scores
+
+
+class Counts(nn.Module):
+    """Whole numbers, made floating ones by a cast, with some that are hidden."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(5, 6)
+        self.last = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = (x.float() - 2) / 4 * (x > 3).float()
+        scores: Tensor = self.last(F.relu(self.first(y)))
+        return scores
+
+
 class Recurrent(nn.Module):
     """Steps in time, forwards and backwards."""
 
@@ -164,6 +193,10 @@ MADE: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "assorted": (Assorted, (2, 4, 4)),
     "recurrent": (Recurrent, (2, 3)),
 }
+
+
+WHOLE: dict[str, Callable[[], nn.Module]] = {"bags": Bags, "counts": Counts}
+"""Networks whose inputs are whole numbers, five from 0 to 8."""
 
 
 def made(name: str, inputs: int = 4) -> tuple[Program, Tensor, str]:

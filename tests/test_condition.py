@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sensitivity_networks import MADE, captured, made
+from sensitivity_networks import MADE, WHOLE, captured, made
 from sensitivity_support import ATEN, call_on
 from stoic.network.captured import CapturedSubject
 from stoic.network.prepare import prepare
@@ -92,6 +92,56 @@ def test_wrong_words_move_nothing_further_than_was_said(
         assert (change <= whole.linearised).all()
         same = values[scores].argmax(1) == golden[scores].argmax(1)
         assert same[safe].all()
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_networks_of_whole_numbers_are_bounded_by_their_words(name: str) -> None:
+    torch.manual_seed(0)
+    network, ids = WHOLE[name]().eval(), torch.randint(0, 9, (4, 5))
+    program = captured(network, ids).program
+    (scores,) = program.output_names
+    what = replace(Perturbation.of_format(torch.float32), stored=1e-3)
+    whole = condition(program, [ids], scores, what)
+    exact = wide(program)
+    golden = exact.run([ids])[scores]
+
+    furthest = torch.zeros(4)
+    for _ in range(50):
+        wrong = {
+            key: value * (1 + 1e-3 * _within(value, corners=True))
+            for key, value in program.stored.items()
+        }
+        # In float32: it rounds as well.
+        change = _with(program, wrong).run([ids])[scores].double() - golden
+        furthest = torch.maximum(furthest, change.norm(dim=1))
+    assert (furthest <= whole.certified).all()
+    assert (furthest <= whole.linearised).all()
+    assert (whole.linearised < 5 * furthest).all()
+
+
+def test_words_of_a_bag_that_cancel_round_all_the_same() -> None:
+    network = nn.EmbeddingBag(2, 1, mode="sum").eval()
+    with torch.no_grad():
+        network.weight.copy_(torch.tensor([[1e6], [-1e6]]))
+    program = captured(network, torch.tensor([[0, 1], [1, 0]])).program
+    (scores,) = program.output_names
+
+    found = reached(program, [torch.tensor([[0, 1]])], Perturbation(sums=2.0**-24))
+
+    assert (found.values[scores] == 0).all()
+    assert (found.moved(scores).most >= 2e6 * 2.0**-24).all()
+
+
+def test_scores_that_no_word_or_input_can_move_are_refused() -> None:
+    class Doubled(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.float() * 2
+
+    ids = torch.arange(6).reshape(2, 3)
+    program = captured(Doubled().eval(), ids).program
+    (scores,) = program.output_names
+    with pytest.raises(NotKnownError, match="what is bounded must hang on an input"):
+        condition(program, [ids], scores, Perturbation(stored=0.1))
 
 
 def _within(value: Tensor, *, corners: bool) -> Tensor:

@@ -113,5 +113,6 @@ def test_a_ball_about_ids_is_refused_with_what_to_do() -> None:
 
 def test_a_program_begins_at_values_of_numbers_alone() -> None:
     program, leaves = program_of(tied), tied().inputs.leaves
-    with pytest.raises(ValueError, match="got nothing; choose one such as embedding"):
+    told = "got 'nothing'; choose one such as embedding"
+    with pytest.raises(ValueError, match=told):
         beginning_at(program, leaves, "nothing")

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import stoic
+from sensitivity_networks import WHOLE
 from stoic.cli import main
 from stoic.conditioning import condition
 
@@ -99,6 +100,56 @@ def test_an_operator_without_a_bound_leaves_local_numbers() -> None:
     assert [claim.label for claim in answer.claims] == ["local", "average"]
     strongest = found.tightness[0].strongest
     assert answer.median("local") == pytest.approx(float(strongest.median()), rel=0.02)
+
+
+def test_a_text_is_perturbed_at_what_its_embedding_makes_of_it() -> None:
+    torch.manual_seed(0)
+    network, ids = WHOLE["bags"]().eval(), torch.randint(0, 9, (6, 5))
+    with pytest.raises(
+        ValueError, match=r"got whole ones; choose .* as getitem, embed"
+    ):
+        condition(network, ids)
+
+    found = condition(network, ids, beginning_at="cat", radii=(1e-6, 0.1), batch=4)
+    slow = condition(Rest(network).eval(), _joined(network, ids), radii=(1e-6, 0.1))
+
+    assert not any(gap.violations for each in found.tightness for gap in each.gaps)
+    for answer, other in zip(found.answers, slow.answers, strict=True):
+        assert answer.name == other.name
+        if answer.name == "inputs":
+            assert _known(answer.median("certified")) == pytest.approx(
+                _known(other.median("certified")), rel=1e-4
+            )
+
+
+class Rest(nn.Module):
+    """What comes after the tables."""
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.last = network.last
+
+    def forward(self, both: Tensor) -> Tensor:
+        scores: Tensor = self.last(torch.tanh(both))
+        return scores
+
+
+def _joined(network: Any, ids: Tensor) -> Tensor:
+    with torch.no_grad():
+        return torch.cat([network.bag(ids), network.table(ids[:, 0])], 1)
+
+
+def test_the_command_begins_at_a_value(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["sensitivity", "digits", "--inputs", "4", "--formats", "", "--no-attacks"]
+    assert main([*words, "--beginning-at", "relu", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["settings"]["beginning_at"] == "relu"
+    assert "conv1" not in [layer["name"] for layer in record["layers"]]
+
+    assert main([*words, "--beginning-at", "nothing"]) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 1
+    assert "must be a value of floating-point numbers, got 'nothing'; choose" in told[0]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,7 +17,9 @@ from stoic.campaign.untouched import untouched
 from stoic.network.captured import CapturedSubject
 from stoic.network.prepare import prepare
 from stoic.network.program import Program
+from stoic.network.smooth import floats
 from stoic.network.subject import Inputs
+from stoic.sensitivity.beginning import beginning_at, beginnings
 from stoic.sensitivity.condition import Condition
 from stoic.sensitivity.condition import condition as bounded
 from stoic.sensitivity.gains import gain_by_norms
@@ -58,6 +60,8 @@ class ConditionSettings:
             none.
         batch: Inputs per run.
         seed: Of attacks and probes.
+        beginning_at: A computed value that is perturbed in place of the inputs, such as
+            what an embedding makes of ids; empty for the inputs themselves.
     """
 
     radii: tuple[float, ...] = (2.0**-24, 2.0**-16, 2.0**-8)
@@ -68,6 +72,7 @@ class ConditionSettings:
     local_only: bool = False
     batch: int = 32
     seed: int = 0
+    beginning_at: str = ""
 
 
 @dataclass(frozen=True)
@@ -211,7 +216,7 @@ def condition(
         subject = prepare(network, given)
         if not isinstance(subject, CapturedSubject):
             raise ValueError(f"network must be captured, got {subject.reason}")
-        asked = _Asked(subject.program, given, chosen)
+        asked = _Asked(*_beginning(subject.program, given, chosen), chosen)
         found = asked.answered(progress or (lambda done, total: None))
     return replace(found, network=type(network).__name__)
 
@@ -228,6 +233,28 @@ def _check(chosen: ConditionSettings) -> None:
         raise ValueError(f"words must be finite and >= 0, got {chosen.words}")
     for radius in chosen.radii:
         Perturbation(radius=radius, norm=chosen.norm)
+
+
+@torch.inference_mode()
+def _beginning(
+    program: Program, given: Inputs, chosen: ConditionSettings
+) -> tuple[Program, Inputs]:
+    """Return what is perturbed: the program on its inputs, or from a value on."""
+    if not chosen.beginning_at:
+        if any(map(floats, given.leaves)):
+            return program, given
+        some = beginnings(program, given.rows(0, 2).leaves)
+        raise ValueError(
+            "inputs must be floating-point numbers to be perturbed, got whole ones; "
+            f"choose a value for beginning_at, such as {', '.join(some)}"
+        )
+    cuts = [
+        beginning_at(program, part.leaves, chosen.beginning_at)
+        for part in given.batches(chosen.batch)
+    ]
+    columns = zip(*(leaves for _, leaves in cuts), strict=True)
+    joined = (torch.cat(c) if isinstance(c[0], Tensor) else c[0] for c in columns)
+    return cuts[0][0], Inputs(tuple(joined), {})
 
 
 class _Asked:
@@ -285,21 +312,16 @@ class _Asked:
         begun = time.perf_counter()
         found = [
             bounded(self.program, part.leaves, self.scores, perturbation, self.store)
-            for part in self._parts()
+            for part in self.given.batches(self.chosen.batch)
         ]
         self.seconds += time.perf_counter() - begun
         return found
-
-    def _parts(self) -> Iterator[Inputs]:
-        count, batch = self.given.count, self.chosen.batch
-        for start in range(0, count, batch):
-            yield self.given.rows(start, min(start + batch, count))
 
     def _local(self) -> tuple[Claim, ...]:
         """Ask for the derivative by products, where bounds do not give it."""
         f, seed = function_of(self.program), self.chosen.seed
         found: dict[str, list[Tensor]] = {"local": [], "average": []}
-        for part in self._parts():
+        for part in self.given.batches(self.chosen.batch):
             x = part.leaves[0].double()
             size = f(x).detach().norm(dim=1)
             # Scores that are all 0 have no relative change.
@@ -314,7 +336,9 @@ class _Asked:
         )
 
     def _tight(self, radius: float, answer: Answer) -> Tightness:
-        x = torch.cat([part.leaves[0] for part in self._parts()]).double()
+        x = torch.cat(
+            [part.leaves[0] for part in self.given.batches(self.chosen.batch)]
+        ).double()
         growth = measured_growth(
             *(function_of(self.program), x, [radius], self.chosen.norm, ATTACKS),
             seed=self.chosen.seed,
@@ -323,7 +347,7 @@ class _Asked:
         return tightness(growth, answer.claims)
 
     def _layers(self) -> tuple[LayerGain, ...]:
-        part = next(self._parts())
+        part = next(self.given.batches(self.chosen.batch))
         gain = gain_by_norms(self.store)
         return profile(
             reached(self.program, part.leaves, Perturbation(), gain), self.store
@@ -335,7 +359,7 @@ class _Asked:
         times = []
         for _ in range(3):
             begun = time.perf_counter()
-            for part in self._parts():
+            for part in self.given.batches(self.chosen.batch):
                 self.program.run(part.leaves)
             times.append(time.perf_counter() - begun)
         return min(times)

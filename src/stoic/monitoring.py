@@ -202,8 +202,8 @@ def fit_checksums(
     with untouched(network):
         return fit_sums(
             _captured(network, given, chosen),
-            list(learning.batches(chosen.batch)),
-            list(others.batches(chosen.batch)),
+            list(learning.inputs.batches(chosen.batch)),
+            list(others.inputs.batches(chosen.batch)),
             network_fingerprint(network),
             layers=chosen.values,
             rate=chosen.rate,

@@ -38,6 +38,13 @@ Attacks = Annotated[
 LocalOnly = Annotated[
     bool, typer.Option("--local-only", help="No bounds: operators may have none.")
 ]
+Beginning = Annotated[
+    str,
+    typer.Option(
+        "--beginning-at",
+        help="A computed value that is perturbed in place of the inputs: embedding.",
+    ),
+]
 Batch = Annotated[int, typer.Option("--batch", help="Inputs per run.")]
 Page = Annotated[
     Path | None, typer.Option("--out", help="HTML page of it, that opens offline.")
@@ -55,6 +62,7 @@ def sensitivity(
     formats: Formats = "float32,bfloat16,float16",
     attacks: Attacks = True,
     local_only: LocalOnly = False,
+    beginning_at: Beginning = "",
     batch: Batch = 32,
     seed: Seed = 0,
     as_json: AsJson = False,
@@ -65,7 +73,7 @@ def sensitivity(
     from stoic.conditioning import condition
 
     how: dict[str, Any] = {"words": words, "attacks": attacks, "batch": batch}
-    how |= {"local_only": local_only, "seed": seed}
+    how |= {"local_only": local_only, "seed": seed, "beginning_at": beginning_at}
     how |= {"radii": tuple(radius)} if radius else {}
     how |= {"formats": tuple(each for each in formats.split(",") if each)}
     with one_line():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,12 +23,6 @@ class Part:
 
     inputs: Inputs
     first: int
-
-    def batches(self, size: int) -> Iterator[Inputs]:
-        """Yield so many of them at a time."""
-        count = self.inputs.count
-        for start in range(0, count, size):
-            yield self.inputs.rows(start, min(start + size, count))
 
 
 @dataclass(frozen=True)

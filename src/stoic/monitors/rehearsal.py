@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -143,8 +143,8 @@ class Rehearsal:
             AlarmError: The policy is to raise.
         """
         starts = range(0, clean.count, self.batch)
-        golden = [self._golden(rows) for rows in self._batches(clean)]
-        rows = list(self._batches(given))
+        golden = [self._golden(rows) for rows in clean.batches(self.batch)]
+        rows = list(given.batches(self.batch))
         runs: list[tuple[int, list[Fault]]] = [
             (number % len(starts), [fault]) for number, fault in enumerate(faults)
         ] or [(number, []) for number in range(len(starts))]
@@ -158,10 +158,6 @@ class Rehearsal:
             Tally(name, *(total[label] for total in totals))
             for label, name in enumerate(self.guarded.plan.monitor.classes)
         )
-
-    def _batches(self, inputs: Inputs) -> Iterator[Inputs]:
-        for start in range(0, inputs.count, self.batch):
-            yield inputs.rows(start, min(start + self.batch, inputs.count))
 
     def _golden(self, rows: Inputs) -> Tensor:
         return self.scores(self.network(*rows.args, **rows.kwargs))

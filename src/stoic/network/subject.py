@@ -80,6 +80,11 @@ class Inputs:
         )
         return Inputs(args, kwargs)
 
+    def batches(self, size: int) -> Iterator[Inputs]:
+        """Yield so many of them at a time."""
+        for start in range(0, self.count, size):
+            yield self.rows(start, min(start + size, self.count))
+
     def picked(self, places: Tensor) -> Inputs:
         """Return some of the inputs, in the order of their places."""
         args, kwargs = pytree.tree_map(

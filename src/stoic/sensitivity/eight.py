@@ -80,7 +80,10 @@ def by_torchao(
     narrow = _quantised(network, frozenset(names))
     with torch.inference_mode():
         theirs = torch.cat(
-            [tail(narrow(*p.args, **p.kwargs)) for p in scored.batches()]
+            [
+                tail(narrow(*p.args, **p.kwargs))
+                for p in scored.inputs.batches(scored.batch)
+            ]
         )
     ours = narrow_scores(scored, dict.fromkeys(names, IntegerFormat(8)), "weights")
     return Eight(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -52,10 +52,6 @@ class Scored:
         some = self.inputs.rows(0, min(count, self.inputs.count))
         return replace(self, inputs=some, scores=self.scores[: some.count])
 
-    def batches(self) -> Iterator[Inputs]:
-        """Yield the inputs, so many at a time."""
-        yield from _batches(self.inputs, self.batch)
-
 
 @torch.inference_mode()
 def score_inputs(
@@ -85,15 +81,10 @@ def score_inputs(
 
     scores = [
         tail(run_layers(program, layers, part.leaves, seen))
-        for part in _batches(inputs, batch)
+        for part in inputs.batches(batch)
     ]
     _check(scores)
     return Scored(program, layers, inputs, torch.cat(scores), ranges, tail, batch)
-
-
-def _batches(inputs: Inputs, batch: int) -> Iterator[Inputs]:
-    for start in range(0, inputs.count, batch):
-        yield inputs.rows(start, min(start + batch, inputs.count))
 
 
 def _check(scores: list[Tensor]) -> None:

@@ -83,7 +83,7 @@ class CertifiedProof:
         return torch.cat(
             [
                 kept(program, batch.leaves, scores, what, self.store)
-                for batch in replace(ours, batch=self.batch).batches()
+                for batch in ours.inputs.batches(self.batch)
             ]
         )
 

@@ -11,13 +11,13 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from stoic.network.certified.backward import fixed_values
 from stoic.network.certified.contract import Call
 from stoic.network.program import Program, Values
 from stoic.network.smooth import floats
 from stoic.sensitivity.operators import turn_of
 from stoic.sensitivity.operators.contract import (
     UP,
+    Adjoint,
     Crossing,
     Moved,
     Turn,
@@ -26,12 +26,12 @@ from stoic.sensitivity.operators.contract import (
 )
 from stoic.sensitivity.parts import Parts
 from stoic.sensitivity.perturbation import Perturbation
+from stoic.sensitivity.still import Still
 from stoic.sensitivity.stored import error_of, stored_error
 
 __all__ = ["Gain", "NotKnownError", "Passed", "Reach", "reached", "wide"]
 
 _SIZE = torch.ops.aten.sym_size.int
-_LOOK_UP = torch.ops.aten.embedding.default
 Gain: TypeAlias = Callable[..., float]
 """From a linear step, or two in a row, to the 2-norm of their map, or infinity."""
 
@@ -85,13 +85,22 @@ class Reach:
     errors: Mapping[str, Any]
 
     def moved(self, name: str) -> Moved:
-        """Return how far a value that deviates may move."""
+        """Return how far a value that deviates may move.
+
+        Raises:
+            NotKnownError: It hangs on whole numbers in a way that is not followed.
+        """
+        if name not in self.given and name not in self.passed:
+            raise NotKnownError(
+                "what is bounded must hang on an input of floating-point numbers or a "
+                f"layer with stored weights, got {name}; ask for local numbers only"
+            )
         return self.given[name] if name in self.given else self.passed[name].moved
 
     def product(self, name: str) -> Tensor:
         """Return the same by norms of operators alone."""
-        found = self.given.get(name)
-        return self.passed[name].product if found is None else found.norm
+        norm = self.moved(name).norm
+        return self.passed[name].product if name in self.passed else norm
 
 
 def wide(program: Program) -> Program:
@@ -146,26 +155,45 @@ def reached(
     if perturbation.radius and not given:
         raise ValueError(
             "radius must be 0 where no input has floating-point numbers, got "
-            f"{perturbation.radius}; begin the program at what the embedding gives, "
-            "by stoic.sensitivity.beginning.beginning_at"
+            f"{perturbation.radius}; begin at what the embedding gives: beginning_at"
         )
     errors: dict[str, Any] = {}
     reach = Reach(ours, values, given, passed := {}, errors)
-    own = {*fixed_values(ours)}
     fixed = {*ours.stored, *(set(ours.inputs) - given.keys())}
-    parts = Parts(ours, values, fixed, _count(leaves))
+    count = _count(leaves)
+    parts, still = Parts(ours, values, fixed, count), Still(ours, values, fixed, count)
     for step in (part for whole in ours.steps for part in parts.of(whole)):
         values[step.name] = step(values.__getitem__)
-        call = Call(step, values.__getitem__, fixed)
+        for name in still.read_by(step):
+            fixed.remove(name)
+            passed[name] = _still(still.calls[name], errors.pop(name))
+        call = Call(step, values.__getitem__, fixed.intersection(step.inputs))
         if step.op is _SIZE or fixed.issuperset(step.inputs):
-            if step.op is not _LOOK_UP or own.issuperset(step.inputs):
+            error = _error(call, reach, perturbation)
+            if still.begins(call):
+                passed[step.name] = _still(call, error)
+            else:
                 fixed.add(step.name)
-                errors[step.name] = _error(call, reach, perturbation)
-                continue
-        if floats(values[step.name]):
+                errors[step.name] = error
+        elif floats(values[step.name]):
             _check_finite(call)
             passed[step.name] = _passed(call, reach, perturbation, gain)
     return reach
+
+
+def _still(call: Call, error: Tensor | None) -> Passed:
+    """Return a value that no input moves, but wrong words and rounding may."""
+    _check_finite(call)
+    nothing = torch.zeros_like(call.result)
+    none = torch.zeros(len(nothing), dtype=torch.float64)
+
+    def back(gradient: Tensor) -> tuple[Tensor, ...]:
+        return ()
+
+    turn = Turn(nothing, lambda *norms: none, Adjoint(back, back))
+    wrong = nothing if error is None else error
+    moved = Moved.tightened(wrong, two_norm(wrong))
+    return Passed(call, turn, nothing, wrong, moved, moved.norm)
 
 
 def _check_casts(program: Program) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from stoic.network.certified.contract import Call
 from stoic.network.program import First, as_reshape
+from stoic.sensitivity.curves import curve_of
 from stoic.sensitivity.derivatives import derivative_range
 from stoic.sensitivity.operators.contract import UP
 from stoic.sensitivity.perturbation import Perturbation
@@ -51,8 +52,7 @@ def error_of(call: Call, errors: Errors, perturbation: Perturbation) -> Any:
         rounds = floating and op not in _EXACT and _reads_floats(call)
         if not rounds:
             return None
-        size = _bilinear(call, wrong)[1] if op in _PRODUCTS else result.abs()
-        return _rounded(size, call, perturbation)
+        return _rounded(_size(call, wrong), call, perturbation)
     if not floating:
         return _unknown(result)
     found = _exact(call, wrong)
@@ -62,9 +62,54 @@ def error_of(call: Call, errors: Errors, perturbation: Perturbation) -> Any:
     return carried.nan_to_num(math.inf, math.inf) + _rounded(size, call, perturbation)
 
 
+def _size(call: Call, wrong: dict[str, Tensor | None]) -> Tensor:
+    """Return the size of what rounds inside a step without errors of its own.
+
+    Where terms are added up it is that of the terms: they may cancel.
+    """
+    op, result = call.step.op, call.result.abs()
+    found = _exact(call, wrong)
+    if found is not None:
+        return found[1]
+    if op in _SUMS:
+        return _on_sizes(call)
+    if op in _SHARES:
+        # A score's rounding stands in an exponent.
+        return result * (1 + 2 * float(call.arg(0).abs().max()))
+    if op in _RELATIVE:
+        return result
+    known = curve_of(_moving(call)) is not None
+    return result + 1.0 if known else torch.full_like(result, math.inf)
+
+
+def _is_bag(op: Any) -> bool:
+    return (op.op if isinstance(op, First) else op) in _BAGS
+
+
+def _on_sizes(call: Call) -> Tensor:
+    """Run a step that adds up its terms on their absolute numbers."""
+
+    def lookup(name: str) -> Any:
+        value = call.golden(name)
+        floating = isinstance(value, Tensor) and value.is_floating_point()
+        return value.abs() if floating else value
+
+    result: Tensor = call.step(lookup)
+    return result
+
+
+def _moving(call: Call) -> Call:
+    """Return a call as if the first floating value that it reads could move."""
+    names = [n for n in call.step.inputs if _floats(call.golden(n))]
+    return Call(call.step, call.golden, set(call.step.inputs) - set(names[:1]))
+
+
+def _floats(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point()
+
+
 def _reads_floats(call: Call) -> bool:
-    values = map(call.golden, call.step.inputs)
-    return any(isinstance(v, Tensor) and v.is_floating_point() for v in values)
+    return any(_floats(value) for value in map(call.golden, call.step.inputs))
 
 
 def _unknown(result: Any) -> Any:
@@ -86,9 +131,12 @@ def _terms(call: Call) -> int:
     values = [v for v in map(call.golden, call.step.inputs) if isinstance(v, Tensor)]
     if call.step.op in _PRODUCTS:
         return _TERMS + max(side for value in values for side in value.shape)
+    if _is_bag(call.step.op):
+        return _TERMS + int(call.arg(1).numel())
     most = max(value.numel() for value in values)
     # A result with fewer elements sums, at most all there are.
-    return _TERMS + (most if most > call.result.numel() else 0)
+    sums = call.step.op in _SUMS or most > call.result.numel()
+    return _TERMS + (most if sums else 0)
 
 
 def _again(call: Call, wrong: dict[str, Tensor | None]) -> Any:
@@ -120,12 +168,13 @@ def _exact(call: Call, wrong: dict[str, Tensor | None]) -> tuple[Tensor, Tensor]
         return error, (a / b).abs() + error
     if op is _ATEN._weight_norm.default:
         return _weight_norm(call, wrong)
-    if isinstance(op, First) and op.op in _BAGS:
+    if _is_bag(op):
         # Weights of the words in a bag would be wrong as well.
-        if call.arg(4, 0) >= 2 or call.arg(6) is not None:
+        if call.arg(6) is not None:
             return None
         error = _again(call, wrong)
-        return error * UP, call.result.abs() + error
+        # The largest of a bag moves by no more than the largest error.
+        return error * UP, _on_sizes(call) + error
     if op is _ATEN.linalg_vector_norm.default and call.arg(1, 2) >= 1:
         # A norm moves by no more than the norm of what is added.
         error = _again(call, wrong)
@@ -200,6 +249,22 @@ def _ops(names: str, overload: str = "default") -> list[Any]:
 
 
 _EXACT = {*_ops("relu abs neg clamp full zeros ones arange embedding")}
+# Whose terms, on absolute numbers, are those of the sums.
+_SUMS = {
+    *_ops("sum mean cumsum avg_pool1d avg_pool2d avg_pool3d conv1d conv2d conv3d"),
+    *_ops("conv_transpose1d einsum"),
+    *_ops("conv_transpose2d conv_transpose3d", "input"),
+    _ATEN.sum.dim_IntList,
+    _ATEN.mean.dim,
+}
+_SHARES = {_ATEN.softmax.int, _ATEN._softmax.default}
+# Off by a share of the result, and not of 1.
+_RELATIVE = {
+    *_ops("sin cos exp sqrt rsqrt reciprocal square"),
+    _ATEN.rsub.Scalar,
+    _ATEN.pow.Tensor_Scalar,
+    _ATEN.pow.Scalar,
+}
 _BAGS = {_ATEN.embedding_bag.padding_idx, _ATEN._embedding_bag.default}
 # Positions of both factors and of what is added.
 _PRODUCTS: dict[Any, tuple[int, int, int | None]] = {

@@ -68,7 +68,7 @@ def narrow_scores(scored: Scored, formats: Formats, parts: str) -> Tensor:
     return torch.cat(
         [
             scored.tail(run_layers(*run, part.leaves, rounded, stored))
-            for part in scored.batches()
+            for part in scored.inputs.batches(scored.batch)
         ]
     )
 

@@ -10,7 +10,6 @@ from stoic.network.program import First
 from stoic.sensitivity.operators.contract import Crossing, OpRule, Turn
 from stoic.sensitivity.operators.largest import largest
 from stoic.sensitivity.operators.linear import linear
-from stoic.sensitivity.operators.looked_up import embedding
 from stoic.sensitivity.operators.mixed import matmul, product
 from stoic.sensitivity.operators.pointwise import pointwise
 from stoic.sensitivity.operators.pools import max_pool
@@ -39,7 +38,6 @@ _OWN: dict[Any, tuple[OpRule, ...]] = {
     _ATEN.log_softmax.int: (log_softmax,),
     _ATEN._log_softmax.default: (log_softmax,),
     _ATEN.logsumexp.default: (log_sum,),
-    _ATEN.embedding.default: (embedding,),
     # Constants that are added or multiplied round, and may be wrong.
     _ATEN.mul.Tensor: (product, products, linear),
     _ATEN.add.Tensor: (linear,),
