@@ -25,6 +25,7 @@ import duckdb
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 from scipy.stats import rankdata, spearmanr
 from torch import Tensor
 
@@ -36,12 +37,12 @@ from stoic.faults.space import Fault, FaultSpace, fault_space
 from stoic.network.slopes import program_of
 from stoic.network.subject import Subject
 from stoic.population.fields import changed_words, numbers_of
-from stoic.sensitivity.chances import Curve, fitted_curve, reliability
+from stoic.sensitivity.chances import Curve, reliability
 from stoic.sensitivity.predicted import Look, predicted, predicted_faults
 from stoic.settings import Settings, strata_of
 from stoic.study import as_inputs, ready
 
-__all__ = ["main"]
+__all__ = ["fitted_curve", "main"]
 
 Floats = NDArray[np.float64]
 Key = tuple[str, int]
@@ -50,6 +51,8 @@ _DRAWS = 300
 # Bits with so many vulnerable tensors have an order to be compared.
 _TENSORS = 4
 _LOW_BITS = 14
+# Drifts within such a factor of 1 tell where a curve rises.
+_NEAR = 8.0
 
 
 @dataclass(frozen=True)
@@ -336,6 +339,32 @@ def fit(folder: Path) -> Curve:
 
     drift = predicted_faults(found.look(48, curve=itself), found.faults())
     return fitted_curve(drift.ravel(), found.failed.ravel())
+
+
+def fitted_curve(drift: NDArray[np.float64], failed: NDArray[np.bool_]) -> Curve:
+    """Return the curve that some verdicts make the most likely.
+
+    Its place and steepness come from drifts near 1, its ceiling from those far above:
+    a few verdicts that hang on something else would bend the whole curve.
+
+    Args:
+        drift: That decides, one per fault and input.
+        failed: What came of each.
+
+    Raises:
+        ValueError: There are no drifts near 1, or none far above.
+    """
+    near, far = (drift > 1 / _NEAR) & (drift < _NEAR), drift >= _NEAR
+    if not near.any() or not far.any():
+        raise ValueError("drifts must lie near 1 and far above it, got others only")
+    logs, signs = np.log(drift[near]), np.where(failed[near], 1.0, -1.0)
+
+    def surprise(curve: NDArray[np.float64]) -> float:
+        scores = signs * (np.exp(curve[0]) * logs + curve[1])
+        return float(np.logaddexp(0, -scores).mean())
+
+    steepness, shift = minimize(surprise, [1.0, 0.0], method="Nelder-Mead").x
+    return Curve(float(np.exp(steepness)), float(shift), float(failed[far].mean()))
 
 
 def main(argv: Sequence[str] | None = None) -> None:

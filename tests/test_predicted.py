@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from benchmarks.predicted import fitted_curve
 from torch import Tensor, nn
 
 import stoic
@@ -22,7 +23,7 @@ from stoic.network.prepare import prepare
 from stoic.network.program import Program, Values
 from stoic.network.subject import Inputs
 from stoic.predicting import PredictSettings
-from stoic.sensitivity.chances import Curve, chances, fitted_curve, reliability
+from stoic.sensitivity.chances import Curve, chances, reliability
 from stoic.sensitivity.channels import channel_path
 from stoic.sensitivity.hessian import hessian_traces
 from stoic.sensitivity.joint import joint_table

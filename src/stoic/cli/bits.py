@@ -12,6 +12,7 @@ import typer
 from stoic.cli.ending import one_line
 from stoic.cli.options import AsJson, CaseName, Seed
 from stoic.cli.output import aligned, chat, progress
+from stoic.cli.parse import share_of
 
 if TYPE_CHECKING:
     from stoic.cases.case import Case
@@ -80,7 +81,7 @@ def bits(
     how |= {"budget": budget or None, "budget_bops": budget_bops or None, "seed": seed}
     how |= {"prove": prove}
     with one_line():
-        how |= {"keep": _share(keep)}
+        how |= {"keep": share_of("keep", keep)}
         loaded = _loaded(case, inputs, as_deployed)
         how |= {"tail": loaded.tail}
         given = (loaded.network, loaded.inputs)
@@ -113,14 +114,6 @@ def _tables(found: Widths) -> list[str]:
     if found.assigned:
         parts.append(_budgeted(found.assigned))
     return [*parts, aligned(_layers(found))]
-
-
-def _share(text: str) -> float:
-    try:
-        number = float(text.strip().removesuffix("%"))
-    except ValueError:
-        raise ValueError(f"keep must be such as 99% or 0.99, got {text!r}") from None
-    return number / 100 if text.strip().endswith("%") else number
 
 
 def _classes(labels: Any) -> Any:

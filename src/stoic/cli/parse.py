@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,13 +12,30 @@ if TYPE_CHECKING:
     from stoic.cases import Case
     from stoic.study import Settings
 
-__all__ = ["check_share", "settings", "split", "table_names"]
+__all__ = ["check_share", "norm_of", "settings", "share_of", "split", "table_names"]
 
 
 def check_share(name: str, value: float | None) -> None:
     """Refuse what is no share."""
     if value is not None and not 0 <= value <= 1:
         raise ValueError(f"{name} must be in 0..1, got {value:g}")
+
+
+def share_of(name: str, text: str) -> float:
+    """Return the share that a text such as ``99%`` or ``0.99`` names."""
+    written = text.strip()
+    try:
+        number = float(written.removesuffix("%"))
+    except ValueError:
+        raise ValueError(f"{name} must be such as 99% or 0.99, got {text!r}") from None
+    return number / 100 if written.endswith("%") else number
+
+
+def norm_of(text: str) -> float:
+    """Return the order of a norm by its name."""
+    if text not in ("2", "inf"):
+        raise ValueError(f"norm must be 2 or inf, got {text!r}")
+    return math.inf if text == "inf" else 2
 
 
 def _bytes_of(text: str | None) -> int | None:

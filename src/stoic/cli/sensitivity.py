@@ -12,6 +12,7 @@ import typer
 from stoic.cli.ending import one_line
 from stoic.cli.options import AsJson, CaseName, Seed
 from stoic.cli.output import aligned, chat, progress
+from stoic.cli.parse import norm_of
 
 if TYPE_CHECKING:
     from stoic.conditioning import Answer, Conditioned
@@ -77,7 +78,7 @@ def sensitivity(
     how |= {"radii": tuple(radius)} if radius else {}
     how |= {"formats": tuple(each for each in formats.split(",") if each)}
     with one_line():
-        how |= {"norm": _norm(norm)}
+        how |= {"norm": norm_of(norm)}
         loaded = load(case, inputs)
         with progress("questions") as told:
             found = condition(loaded.network, loaded.inputs, progress=told, **how)
@@ -87,12 +88,6 @@ def sensitivity(
         print(json.dumps(found.as_record() | {"case": case}, indent=1))
         return
     print("\n\n".join(_tables(found)))
-
-
-def _norm(text: str) -> float:
-    if text not in ("2", "inf"):
-        raise ValueError(f"norm must be 2 or inf, got {text!r}")
-    return math.inf if text == "inf" else 2
 
 
 def _tables(found: Conditioned) -> list[str]:

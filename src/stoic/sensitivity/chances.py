@@ -8,20 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from torch import Tensor
 
 from stoic.estimates.coins import wilson
 
-__all__ = ["Curve", "Reliability", "chances", "fitted_curve", "reliability"]
+__all__ = ["Curve", "Reliability", "chances", "reliability"]
 
 # Classes without slopes of their own are looked at in so many groups by their lead.
 _GROUPS = 16
 # So few rivals tell nothing of the drifts towards other classes.
 _FEWEST = 4
 _TINY = 1e-30
-# Drifts within such a factor of 1 tell where a curve rises.
-_NEAR = 8.0
 
 
 @dataclass(frozen=True)
@@ -84,32 +81,6 @@ def _none_overtakes(losses: Tensor, others: Tensor) -> Tensor:
         total += len(group) * torch.special.log_ndtr(distance)
     # Where nothing is finite, the curve has said all there is to say.
     return total.exp().nan_to_num(1.0)
-
-
-def fitted_curve(drift: NDArray[np.float64], failed: NDArray[np.bool_]) -> Curve:
-    """Return the curve that some verdicts make the most likely.
-
-    Its place and steepness come from drifts near 1, its ceiling from those far above:
-    a few verdicts that hang on something else would bend the whole curve.
-
-    Args:
-        drift: That decides, one per fault and input.
-        failed: What came of each.
-
-    Raises:
-        ValueError: There are no drifts near 1, or none far above.
-    """
-    near, far = (drift > 1 / _NEAR) & (drift < _NEAR), drift >= _NEAR
-    if not near.any() or not far.any():
-        raise ValueError("drifts must lie near 1 and far above it, got others only")
-    logs, signs = np.log(drift[near]), np.where(failed[near], 1.0, -1.0)
-
-    def surprise(curve: NDArray[np.float64]) -> float:
-        scores = signs * (np.exp(curve[0]) * logs + curve[1])
-        return float(np.logaddexp(0, -scores).mean())
-
-    steepness, shift = minimize(surprise, [1.0, 0.0], method="Nelder-Mead").x
-    return Curve(float(np.exp(steepness)), float(shift), float(failed[far].mean()))
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stoic.network.certified.contract import each_along, named_ops
 from stoic.network.program import First, Program, Ref, Step, Values
 
 __all__ = ["Reached", "channel_path"]
@@ -136,7 +137,7 @@ def _convolution(program: Program, step: Step, position: int) -> _Made:
 
 
 def _padded(step: Step, x: Tensor, dims: int) -> Tensor:
-    sides = [s for p in reversed(_each(_arg(step, 4, 0), dims)) for s in (p, p)]
+    sides = [s for p in reversed(each_along(_arg(step, 4, 0), dims)) for s in (p, p)]
     return F.pad(x, sides)
 
 
@@ -145,7 +146,7 @@ def _window(
 ) -> tuple[slice, ...]:
     """Return which places of the padded input a word of a kernel is multiplied by."""
     dims = weight.dim() - 2
-    stride, dilation = (_each(_arg(step, p, 1), dims) for p in (3, 5))
+    stride, dilation = (each_along(_arg(step, p, 1), dims) for p in (3, 5))
     sizes = values[step.name].shape[2:]
     each = zip(place, stride, dilation, sizes, strict=True)
     return tuple(slice(k * d, k * d + s * (n - 1) + 1, s) for k, s, d, n in each)
@@ -297,9 +298,9 @@ def _depthwise(program: Program, step: Step) -> Carry | None:
             many,
             values[step.args[1].name][channel],
             own,
-            _each(_arg(step, 3, 1), 2),
-            _each(_arg(step, 4, 0), 2),
-            _each(_arg(step, 5, 1), 2),
+            each_along(_arg(step, 3, 1), 2),
+            each_along(_arg(step, 4, 0), 2),
+            each_along(_arg(step, 5, 1), 2),
             len(channel),
         )
         return found.transpose(0, 1).reshape(*x.shape[:3], *found.shape[2:])
@@ -321,24 +322,15 @@ def _stored(program: Program, step: Step, position: int) -> Tensor | None:
     return found if isinstance(found, Tensor) else None
 
 
-def _each(option: Any, dims: int) -> list[int]:
-    given = list(option) if isinstance(option, list | tuple) else [option]
-    return given * dims if len(given) == 1 else given
-
-
 _POINTWISE = frozenset(
-    getattr(_ATEN, name).default
-    for name in (
-        *("relu", "relu6", "hardtanh", "clamp", "clamp_min", "leaky_relu", "elu"),
-        *("gelu", "silu", "mish", "sigmoid", "tanh", "hardswish", "hardsigmoid"),
-        *("softplus", "celu", "selu", "alias", "detach", "dropout", "neg", "abs"),
+    named_ops(
+        "relu relu6 hardtanh clamp clamp_min leaky_relu elu gelu silu mish sigmoid "
+        "tanh hardswish hardsigmoid softplus celu selu alias detach dropout neg abs"
     )
 )
 _SPATIAL = frozenset(
-    getattr(_ATEN, name).default
-    for name in (
-        *("max_pool1d", "max_pool2d", "max_pool3d", "pad", "constant_pad_nd"),
-        *("avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d"),
-        *("adaptive_avg_pool2d", "adaptive_avg_pool3d"),
+    named_ops(
+        "max_pool1d max_pool2d max_pool3d pad constant_pad_nd avg_pool1d avg_pool2d "
+        "avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d"
     )
 )

@@ -66,10 +66,6 @@ class Condition:
         bounds = torch.stack([self.product, self.interval, self.linearised])
         return bounds.nan_to_num(math.inf, math.inf).amin(0)
 
-    def growth(self, moved: Tensor) -> Tensor:
-        """Return how much further scores move than inputs were moved."""
-        return moved / self.perturbed
-
     def number(self, moved: Tensor, relative: float) -> Tensor:
         """Return the condition number: relative change of scores per relative size.
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stoic.network.certified.contract import Call
+from stoic.network.certified.contract import Call, each_along
 from stoic.network.program import First
 from stoic.network.unstated import spread_eps
 from stoic.sensitivity.bracket import Bracket, outward, rounding
@@ -61,9 +61,9 @@ def _max_pool(dims: int) -> _Rule:
     def rule(call: Call, order: Order) -> Bracket | None:
         if not call.only(0) or call.arg(0).dim() != dims + 2:
             return None
-        kernel = _each(call.arg(1), dims)
-        stride = _each(call.arg(2) or kernel, dims)
-        padding, dilation = (_each(call.arg(*at), dims) for at in ((3, 0), (4, 1)))
+        kernel = each_along(call.arg(1), dims)
+        stride = each_along(call.arg(2) or kernel, dims)
+        padding, dilation = (each_along(call.arg(*at), dims) for at in ((3, 0), (4, 1)))
         sizes, outs = call.arg(0).shape[2:], call.result.shape[2:]
         spans = zip(sizes, outs, kernel, stride, padding, dilation, strict=True)
         return _overlap(math.prod(_most_windows(*span) for span in spans), order)
@@ -104,12 +104,6 @@ def _overlap(windows: int, order: Order) -> Bracket:
     """Return the norm of copying elements so often; one window may show it."""
     known: dict[float, float] = {1: float(windows), 2: math.sqrt(windows)}
     return Bracket(0.0, outward(known.get(order, 1.0)))
-
-
-def _each(option: Any, dims: int) -> tuple[int, ...]:
-    """Return an option for each dimension, which may be given once for all."""
-    given = list(option) if isinstance(option, Sequence) else [option]
-    return tuple(given * dims if len(given) == 1 else given)
 
 
 def _largest(call: Call, order: Order) -> Bracket | None:

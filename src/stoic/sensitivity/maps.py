@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from stoic.network.certified.contract import Call
+from stoic.network.certified.contract import Call, each_along, named_ops
 from stoic.network.program import First, as_reshape, filled, refs
 from stoic.sensitivity.curves import curve_of
 from stoic.sensitivity.linear import (
@@ -68,14 +68,17 @@ def _convolution(call: Call) -> LinearMap | None:
     if not call.deviates(0) or call.arg(0).dim() != weight.dim():
         return None
     dims = weight.dim() - 2
-    stride, dilation = _each(call.arg(3, 1), dims), _each(call.arg(5, 1), dims)
+    stride, dilation = (
+        each_along(call.arg(3, 1), dims),
+        each_along(call.arg(5, 1), dims),
+    )
     padding = call.arg(4, 0)
     if padding == "same":
         # What is odd comes behind.
         sizes = zip(weight.shape[2:], dilation, strict=True)
         before = tuple((size - 1) * apart // 2 for size, apart in sizes)
     else:
-        before = _each(0 if padding == "valid" else padding, dims)
+        before = each_along(0 if padding == "valid" else padding, dims)
     return stencilled(
         Stencil(
             *(weight.detach().double(), call.arg(6, 1)),
@@ -91,7 +94,7 @@ def _turned_convolution(call: Call) -> LinearMap | None:
     if not call.deviates(0) or call.arg(0).dim() != dims + 2:
         return None
     stride, padding, dilation = (
-        _each(call.arg(*at), dims) for at in ((3, 1), (4, 0), (7, 1))
+        each_along(call.arg(*at), dims) for at in ((3, 1), (4, 0), (7, 1))
     )
     stencil = Stencil(
         *(call.arg(1).detach().double(), call.arg(6, 1)),
@@ -99,12 +102,6 @@ def _turned_convolution(call: Call) -> LinearMap | None:
         *(stride, padding, dilation),
     )
     return stencilled(stencil, turned=True)
-
-
-def _each(option: Any, dims: int) -> tuple[int, ...]:
-    """Return an option for each dimension, which may be given once for all."""
-    given = [option] if isinstance(option, int) else list(option)
-    return tuple(given * dims if len(given) == 1 else given)
 
 
 def _matrix(value: int, weight: int, *, turned: bool) -> _Rule:
@@ -220,13 +217,9 @@ def _key(call: Call) -> str:
     return f"{call.step.op} {options!r}"
 
 
-def _ops(names: str, overload: str = "default") -> list[Any]:
-    return [getattr(getattr(_ATEN, name), overload) for name in names.split()]
-
-
 _RULES: dict[Any, _Rule] = {
-    **dict.fromkeys(_ops("conv1d conv2d conv3d"), _convolution),
-    **dict.fromkeys(_ops("conv1d conv2d conv3d", "padding"), _convolution),
+    **dict.fromkeys(named_ops("conv1d conv2d conv3d"), _convolution),
+    **dict.fromkeys(named_ops("conv1d conv2d conv3d", "padding"), _convolution),
     _ATEN.conv_transpose1d.default: _turned_convolution,
     _ATEN.conv_transpose2d.input: _turned_convolution,
     _ATEN.conv_transpose3d.input: _turned_convolution,
@@ -235,20 +228,20 @@ _RULES: dict[Any, _Rule] = {
     _ATEN.mm.default: _matrix(0, 1, turned=False),
     _ATEN.matmul.default: _matrix(0, 1, turned=False),
     _ATEN._native_batch_norm_legit_no_training.default: _batch_norm,
-    **dict.fromkeys(_ops("mul div add sub", "Tensor"), _line),
-    **dict.fromkeys(_ops("rsub masked_fill", "Scalar"), _line),
-    **dict.fromkeys(_ops("neg dropout feature_dropout alpha_dropout"), _line),
+    **dict.fromkeys(named_ops("mul div add sub", "Tensor"), _line),
+    **dict.fromkeys(named_ops("rsub masked_fill", "Scalar"), _line),
+    **dict.fromkeys(named_ops("neg dropout feature_dropout alpha_dropout"), _line),
     _ATEN.where.self: _line,
-    **dict.fromkeys(_ops("clone alias detach contiguous _to_copy"), _same),
+    **dict.fromkeys(named_ops("clone alias detach contiguous _to_copy"), _same),
     as_reshape: _reshaped,
     _ATEN.reshape.default: _reshaped,
     _ATEN.flatten.using_ints: _reshaped,
     _ATEN.unflatten.int: _reshaped,
     _ATEN.expand.default: _expanded,
     _ATEN.pad.default: _padded,
-    **dict.fromkeys(_ops("avg_pool2d avg_pool3d"), _pooled),
+    **dict.fromkeys(named_ops("avg_pool2d avg_pool3d"), _pooled),
     **dict.fromkeys(
-        _ops(
+        named_ops(
             "permute unsqueeze flip roll repeat im2col pixel_shuffle pixel_unshuffle "
             "channel_shuffle avg_pool1d adaptive_avg_pool1d adaptive_avg_pool2d "
             "adaptive_avg_pool3d cumsum reflection_pad1d reflection_pad2d "
@@ -256,11 +249,11 @@ _RULES: dict[Any, _Rule] = {
         ),
         _moved,
     ),
-    **dict.fromkeys(_ops("transpose select", "int"), _moved),
-    **dict.fromkeys(_ops("squeeze mean", "dim"), _moved),
-    **dict.fromkeys(_ops("slice split", "Tensor"), _moved),
+    **dict.fromkeys(named_ops("transpose select", "int"), _moved),
+    **dict.fromkeys(named_ops("squeeze mean", "dim"), _moved),
+    **dict.fromkeys(named_ops("slice split", "Tensor"), _moved),
     **dict.fromkeys(
-        _ops(
+        named_ops(
             "upsample_nearest1d upsample_nearest2d upsample_nearest3d "
             "upsample_linear1d upsample_bilinear2d upsample_trilinear3d",
             "vec",

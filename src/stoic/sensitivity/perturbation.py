@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
-__all__ = ["DOUBLE", "Perturbation"]
+__all__ = ["DOUBLE", "Perturbation", "WrongWords"]
+
+_UP = 1 + 1e-9
 
 DOUBLE = 2.0**-53
 """The rounding of float64, in which bounds are computed: always part of the set."""
@@ -66,3 +69,39 @@ class Perturbation:
         # A float32 network's own words are exact in float32.
         stored = unit if unit > sums else 0.0
         return cls(stored=stored, values=unit, sums=sums)
+
+
+@dataclass(frozen=True)
+class WrongWords:
+    """How far stored words may be off, and what is made of them alone.
+
+    Args:
+        perturbation: What may differ.
+        stored: The words by the name of their tensor, in float64.
+        made: Absolute errors of values that are made of stored ones, by name.
+    """
+
+    perturbation: Perturbation
+    stored: Mapping[str, Any] = field(default_factory=dict)
+    made: Mapping[str, torch.Tensor | None] = field(default_factory=dict)
+
+    def share(self, name: str | None) -> float:
+        """Return the relative error of every word of a tensor, if that is all of it."""
+        value = self.stored.get(name or "")
+        alike = name not in self.perturbation.stored_steps and _floats(value)
+        return self.perturbation.stored if alike else 0.0
+
+    def of(self, name: str | None) -> torch.Tensor | None:
+        """Return absolute errors, float64; nothing where there are none."""
+        if name is None or name not in self.stored:
+            return self.made.get(name or "")
+        value = self.stored[name]
+        if name in self.perturbation.stored_steps and _floats(value):
+            step = self.perturbation.stored_steps[name]
+            return torch.as_tensor(step, dtype=torch.float64).expand_as(value)
+        share = self.share(name)
+        return value.detach().double().abs() * (share * _UP) if share else None
+
+
+def _floats(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.is_floating_point()

@@ -25,9 +25,9 @@ from stoic.sensitivity.operators.contract import (
     two_norm,
 )
 from stoic.sensitivity.parts import Parts
-from stoic.sensitivity.perturbation import Perturbation
+from stoic.sensitivity.perturbation import Perturbation, WrongWords
 from stoic.sensitivity.still import Still
-from stoic.sensitivity.stored import error_of, stored_error
+from stoic.sensitivity.stored import error_of
 
 __all__ = ["Gain", "NotKnownError", "Passed", "Reach", "reached", "wide"]
 
@@ -212,12 +212,8 @@ def _check_casts(program: Program) -> None:
 
 
 def _error(call: Call, reach: Reach, perturbation: Perturbation) -> Any:
-    def errors(name: str) -> Any:
-        if name in reach.errors:
-            return reach.errors[name]
-        return stored_error(name, reach.program.stored.get(name), perturbation)
-
-    return None if call.step.op is _SIZE else error_of(call, errors, perturbation)
+    words = WrongWords(perturbation, reach.program.stored, reach.errors)
+    return None if call.step.op is _SIZE else error_of(call, words.of, perturbation)
 
 
 def _count(leaves: Sequence[Any]) -> int:
@@ -246,9 +242,8 @@ def _passed(call: Call, reach: Reach, perturbation: Perturbation, gain: Gain) ->
     if any(n not in reach.passed and n not in reach.given for n in call.reads):
         raise _not_known(call, reach.program)
     reads = [reach.moved(name) for name in call.reads]
-    steps = partial(_steps, call, reach, perturbation)
-    own = partial(gain, call)
-    turn = turn_of(Crossing(call, tuple(reads), perturbation.stored, steps, own))
+    words = WrongWords(perturbation, reach.program.stored, reach.errors)
+    turn = turn_of(Crossing(call, tuple(reads), words, partial(gain, call)))
     if turn is None:
         raise _not_known(call, reach.program)
     errors = (torch.zeros_like(call.result) + turn.errors) * UP
@@ -296,19 +291,6 @@ def _before(call: Call, turn: Turn, reach: Reach) -> Passed | None:
         return None
     before = reach.passed[call.reads[0]]
     return before if before.turn.carry is not None else None
-
-
-def _steps(
-    call: Call, reach: Reach, perturbation: Perturbation, name: str
-) -> Tensor | None:
-    """Return the absolute errors of a stored value's words, if any were given."""
-    if (error := reach.errors.get(name)) is not None:
-        assert isinstance(error, Tensor)
-        return error
-    if name not in perturbation.stored_steps:
-        return None
-    step = torch.as_tensor(perturbation.stored_steps[name], dtype=torch.float64)
-    return step.expand_as(call.golden(name))
 
 
 def _rounding(

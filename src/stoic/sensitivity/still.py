@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from stoic.network.certified.backward import fixed_values
-from stoic.network.certified.contract import Call
+from stoic.network.certified.contract import Call, named_ops
 from stoic.network.program import First, Program, Step, Values
 from stoic.network.smooth import floats
 
@@ -28,17 +28,10 @@ _LOOK_UPS = {
 }
 # What multiplies by stored words, and where the value stands that it reads.
 _LAYERS: dict[Any, int] = {
-    **{
-        getattr(getattr(_ATEN, name), overload): 0
-        for name, overload in (
-            *((f"conv{dims}d", "default") for dims in (1, 2, 3)),
-            ("conv_transpose1d", "default"),
-            *((f"conv_transpose{dims}d", "input") for dims in (2, 3)),
-            *((name, "default") for name in ("linear", "mm", "matmul", "layer_norm")),
-            *((name, "default") for name in ("rms_norm", "group_norm")),
-            ("_native_batch_norm_legit_no_training", "default"),
-        )
-    },
+    **dict.fromkeys(named_ops("conv1d conv2d conv3d conv_transpose1d linear mm"), 0),
+    **dict.fromkeys(named_ops("conv_transpose2d conv_transpose3d", "input"), 0),
+    **dict.fromkeys(named_ops("matmul layer_norm rms_norm group_norm"), 0),
+    _ATEN._native_batch_norm_legit_no_training.default: 0,
     _ATEN.addmm.default: 1,
 }
 

@@ -10,29 +10,18 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from stoic.network.certified.contract import Call
+from stoic.network.certified.contract import Call, named_ops
 from stoic.network.program import First, as_reshape
 from stoic.sensitivity.curves import curve_of
 from stoic.sensitivity.derivatives import derivative_range
 from stoic.sensitivity.operators.contract import UP
 from stoic.sensitivity.perturbation import Perturbation
 
-__all__ = ["error_of", "stored_error"]
+__all__ = ["error_of"]
 
 _ATEN = torch.ops.aten
 _TERMS = 64
 Errors: TypeAlias = Callable[[str], Tensor | None]
-
-
-def stored_error(name: str, value: Any, perturbation: Perturbation) -> Tensor | None:
-    """Return how far the words of a stored value may be off, absolute, if at all."""
-    if not (isinstance(value, Tensor) and value.is_floating_point()):
-        return None
-    if name in perturbation.stored_steps:
-        step = torch.as_tensor(perturbation.stored_steps[name], dtype=torch.float64)
-        return step.expand_as(value)
-    share = perturbation.stored
-    return value.detach().double().abs() * (share * UP) if share else None
 
 
 def error_of(call: Call, errors: Errors, perturbation: Perturbation) -> Any:
@@ -244,23 +233,19 @@ def _by_slopes(
     return moved, call.result.abs() + moved + 1.0
 
 
-def _ops(names: str, overload: str = "default") -> list[Any]:
-    return [getattr(getattr(_ATEN, name), overload) for name in names.split()]
-
-
-_EXACT = {*_ops("relu abs neg clamp full zeros ones arange embedding")}
+_EXACT = {*named_ops("relu abs neg clamp full zeros ones arange embedding")}
 # Whose terms, on absolute numbers, are those of the sums.
 _SUMS = {
-    *_ops("sum mean cumsum avg_pool1d avg_pool2d avg_pool3d conv1d conv2d conv3d"),
-    *_ops("conv_transpose1d einsum"),
-    *_ops("conv_transpose2d conv_transpose3d", "input"),
+    *named_ops("sum mean cumsum avg_pool1d avg_pool2d avg_pool3d conv1d conv2d conv3d"),
+    *named_ops("conv_transpose1d einsum"),
+    *named_ops("conv_transpose2d conv_transpose3d", "input"),
     _ATEN.sum.dim_IntList,
     _ATEN.mean.dim,
 }
 _SHARES = {_ATEN.softmax.int, _ATEN._softmax.default}
 # Off by a share of the result, and not of 1.
 _RELATIVE = {
-    *_ops("sin cos exp sqrt rsqrt reciprocal square"),
+    *named_ops("sin cos exp sqrt rsqrt reciprocal square"),
     _ATEN.rsub.Scalar,
     _ATEN.pow.Tensor_Scalar,
     _ATEN.pow.Scalar,
@@ -268,7 +253,7 @@ _RELATIVE = {
 _BAGS = {_ATEN.embedding_bag.padding_idx, _ATEN._embedding_bag.default}
 # Positions of both factors and of what is added.
 _PRODUCTS: dict[Any, tuple[int, int, int | None]] = {
-    **dict.fromkeys(_ops("matmul mm bmm"), (0, 1, None)),
+    **dict.fromkeys(named_ops("matmul mm bmm"), (0, 1, None)),
     _ATEN.mul.Tensor: (0, 1, None),
     _ATEN.linear.default: (0, 1, 2),
     _ATEN.addmm.default: (1, 2, 0),
@@ -276,11 +261,11 @@ _PRODUCTS: dict[Any, tuple[int, int, int | None]] = {
 _MOVES = {
     as_reshape,
     operator.getitem,
-    *_ops("reshape permute unsqueeze expand repeat roll flip t squeeze chunk"),
-    *_ops("clone alias detach contiguous _to_copy embedding split_with_sizes cat"),
-    *_ops("transpose select unflatten unbind", "int"),
-    *_ops("slice split index", "Tensor"),
-    *_ops("stack index_select"),
+    *named_ops("reshape permute unsqueeze expand repeat roll flip t squeeze chunk"),
+    *named_ops("clone alias detach contiguous _to_copy embedding split_with_sizes cat"),
+    *named_ops("transpose select unflatten unbind", "int"),
+    *named_ops("slice split index", "Tensor"),
+    *named_ops("stack index_select"),
     _ATEN.flatten.using_ints,
     _ATEN.squeeze.dim,
     _ATEN.squeeze.dims,

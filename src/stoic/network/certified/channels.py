@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stoic.network.certified.contract import Absolute, Call, Rule, per_channel
+from stoic.network.certified.contract import (
+    Absolute,
+    Call,
+    Rule,
+    each_along,
+    per_channel,
+)
 from stoic.network.certified.rounding import relative
 
 __all__ = ["RULES"]
@@ -58,9 +63,9 @@ def max_pool(dims: int) -> Rule:
     def rule(call: Call) -> Absolute | None:
         if call.step.kwargs or not call.only(0) or call.arg(0).dim() != dims + 2:
             return None
-        kernel = _each(call.arg(1), dims)
-        stride = _each(call.arg(2) or kernel, dims)
-        padding, dilation = (_each(call.arg(*at), dims) for at in ((3, 0), (4, 1)))
+        kernel = each_along(call.arg(1), dims)
+        stride = each_along(call.arg(2) or kernel, dims)
+        padding, dilation = (each_along(call.arg(*at), dims) for at in ((3, 0), (4, 1)))
         shape = call.result.shape[2:]
         ones = torch.ones(1, 1, *kernel, dtype=torch.float64)
 
@@ -82,12 +87,6 @@ def max_pool(dims: int) -> Rule:
     return rule
 
 
-def _each(option: Any, dims: int) -> tuple[int, ...]:
-    """Return an option per dimension, which may be given once for all."""
-    given = list(option) if isinstance(option, Sequence) else [option]
-    return tuple(given * dims if len(given) == 1 else given)
-
-
 def average_pool(dims: int) -> Rule:
     """Return the rule of a mean over windows."""
 
@@ -95,7 +94,7 @@ def average_pool(dims: int) -> Rule:
         known = len(call.step.args) < 7 and not call.step.kwargs
         if not known or not call.only(0) or call.arg(0).dim() != dims + 2:
             return None
-        window = math.prod(_each(call.arg(1), dims))
+        window = math.prod(each_along(call.arg(1), dims))
         return Absolute(call.again, 1.0, terms=window + _EXTRA, apart=True)
 
     return rule

@@ -12,7 +12,8 @@ from torch.func import vjp
 
 from stoic.network.program import Ref, Step, filled, refs
 
-__all__ = ["Absolute", "Call", "Carry", "Rule", "Spread", "per_channel", "transposed"]
+__all__ = ["Absolute", "Call", "Carry", "Rule", "Spread"]
+__all__ += ["each_along", "named_ops", "per_channel", "transposed"]
 
 # From one deviation of each value that a step reads to that of its result.
 Carry: TypeAlias = Callable[..., Tensor]
@@ -133,6 +134,17 @@ def transposed(
     """Return what a linear map makes of some values, and its transpose."""
     result, adjoint, *_ = vjp(linear, *at)
     return result, adjoint
+
+
+def each_along(option: Any, dims: int) -> tuple[int, ...]:
+    """Return an option for each dimension, which may be given once for all."""
+    given = tuple(option) if isinstance(option, list | tuple) else (option,)
+    return given * dims if len(given) == 1 else given
+
+
+def named_ops(names: str, overload: str = "default") -> list[Any]:
+    """Return operators of torch by their names, separated by spaces."""
+    return [getattr(getattr(torch.ops.aten, n), overload) for n in names.split()]
 
 
 def per_channel(weights: Tensor) -> Tensor:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from stoic.network.certified.contract import Call
+from stoic.sensitivity.perturbation import WrongWords
 
 __all__ = ["OWN", "UP", "Adjoint", "Crossing", "Moved", "OpRule", "Turn"]
 __all__ += ["beside", "two_norm"]
@@ -53,28 +54,18 @@ class Crossing:
     Args:
         call: The step on golden values, in float64.
         moved: In the order of ``call.reads``.
-        share: Relative error of stored words that have no absolute one.
-        steps: Absolute errors of a stored value's words, or nothing.
+        wrong: Errors of stored words, and of what is made of them alone.
         gain: The operator's 2-norm; infinite where it is not known.
     """
 
     call: Call
     moved: tuple[Moved, ...]
-    share: float = 0.0
-    steps: Callable[[str], Tensor | None] = lambda name: None
+    wrong: WrongWords
     gain: Callable[[], float] = lambda: math.inf
 
     def errors(self, name: str | None) -> Tensor | None:
         """Return the absolute errors of a stored value's words, if it has any."""
-        if name is None or name not in self.call.fixed:
-            return None
-        value: Any = self.call.golden(name)
-        steps = self.steps(name)
-        if steps is not None or not self.share:
-            return steps
-        floating = isinstance(value, Tensor) and value.is_floating_point()
-        wrong: Tensor | None = value.abs() * self.share if floating else None
-        return wrong
+        return self.wrong.of(name) if name in self.call.fixed else None
 
     @property
     def value(self) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stoic.network.certified.contract import Call
+from stoic.network.certified.contract import Call, each_along
 from stoic.sensitivity.operators.contract import UP, Adjoint, Crossing, Turn
 
 __all__ = ["max_pool"]
@@ -167,6 +166,5 @@ class Windows:
 
 
 def _pair(option: Any) -> tuple[int, int]:
-    given = list(option) if isinstance(option, Sequence) else [option]
-    first, second = given * 2 if len(given) == 1 else given
+    first, second = each_along(option, 2)
     return int(first), int(second)

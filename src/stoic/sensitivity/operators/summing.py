@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from stoic.network.certified.contract import Absolute, Call
+from stoic.network.certified.contract import Absolute, Call, named_ops
 from stoic.sensitivity.parts.layouts import Rows
 
 __all__ = ["summing"]
@@ -52,20 +52,16 @@ def _apart(call: Call, inputs: int) -> bool:
     return True
 
 
-def _ops(names: str, overload: str = "default") -> list[Any]:
-    return [getattr(getattr(_ATEN, name), overload) for name in names.split()]
-
-
 _TERMS: dict[Any, int] = {
     **dict.fromkeys(
-        _ops(
+        named_ops(
             "pad reflection_pad1d reflection_pad2d replication_pad1d "
             "replication_pad2d _to_copy"
         ),
         0,
     ),
     **dict.fromkeys(
-        _ops(
+        named_ops(
             "upsample_nearest1d upsample_nearest2d upsample_nearest3d "
             "upsample_linear1d upsample_bilinear2d upsample_trilinear3d",
             "vec",

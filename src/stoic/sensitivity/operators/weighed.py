@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stoic.network.certified.contract import Call
+from stoic.network.certified.contract import Call, each_along
 from stoic.network.certified.rounding import is_plain
 from stoic.sensitivity.operators.contract import UP, Adjoint, Crossing, Turn, beside
 
@@ -148,11 +148,11 @@ class _Wrong:
         """Read them from what is perturbed."""
         call = crossing.call
         name = call.name(place)
-        steps = None if name is None else crossing.steps(name)
-        other = None if bias is None else call.name(bias)
-        off = None if other is None else crossing.errors(other)
+        share = crossing.wrong.share(name)
+        steps = None if share else crossing.errors(name)
+        off = None if bias is None else crossing.errors(call.name(bias))
         return cls(
-            crossing.share if name is not None and steps is None else 0.0,
+            share,
             None if steps is None else _single(steps.double()),
             0.0 if off is None else _in_channels(call, off),
         )
@@ -215,10 +215,10 @@ def _convolution(call: Call) -> _Map:
     dims = (_CONVOLUTIONS | _TURNED)[call.step.op]
     groups_at, dilation_at = (6, 7) if turned else (6, 5)
     stride, padding, dilation = (
-        _each(call.arg(at, default), dims)
+        each_along(call.arg(at, default), dims)
         for at, default in ((3, 1), (4, 0), (dilation_at, 1))
     )
-    beyond = _each(call.arg(5, 0), dims) if turned else [0] * dims
+    beyond = each_along(call.arg(5, 0), dims) if turned else [0] * dims
     groups, weight = int(call.arg(groups_at, 1)), call.arg(1)
     shape = call.arg(0).shape[1:]
     options = (stride, padding, dilation, turned, beyond, groups)
@@ -236,8 +236,3 @@ def _convolution(call: Call) -> _Map:
 
     sums = weight[0].numel(), len(weight) // groups * math.prod(weight.shape[2:])
     return _Map(run, back, *(reversed(sums) if turned else sums))
-
-
-def _each(option: Any, dims: int) -> list[int]:
-    given = list(option) if isinstance(option, list | tuple) else [option]
-    return given * dims if len(given) == 1 else given

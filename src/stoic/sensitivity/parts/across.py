@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stoic.network.certified.contract import Call
+from stoic.network.certified.contract import Call, named_ops
 from stoic.sensitivity.parts.layouts import Layout
 from stoic.sensitivity.parts.making import Making
 
@@ -25,16 +25,9 @@ _ALONG = {
     _ATEN.layer_norm.default,
 }
 _EACH = {
-    getattr(getattr(_ATEN, name), overload)
-    for names, overload in (
-        (
-            "relu gelu silu sigmoid tanh hardtanh hardswish leaky_relu elu neg abs "
-            "square exp dropout clamp",
-            "default",
-        ),
-        ("add sub mul div", "Tensor"),
-    )
-    for name in names.split()
+    *named_ops("relu gelu silu sigmoid tanh hardtanh hardswish leaky_relu elu neg"),
+    *named_ops("abs square exp dropout clamp"),
+    *named_ops("add sub mul div", "Tensor"),
 }
 
 

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from stoic.network.certified.contract import Call
+from stoic.network.certified.contract import Call, named_ops
 from stoic.network.program import as_reshape
 
 __all__ = ["Layout", "Rows", "moved_layout"]
@@ -100,22 +100,18 @@ def _same(call: Call, value: Tensor) -> Tensor:
 _Run: TypeAlias = Callable[[Call, Tensor], Any]
 
 
-def _ops(names: str, overload: str = "default") -> list[Any]:
-    return [getattr(getattr(_ATEN, name), overload) for name in names.split()]
-
-
 _MOVES: dict[Any, _Run] = {
     as_reshape: _again,
     **dict.fromkeys(
-        _ops(
+        named_ops(
             "reshape permute unsqueeze expand repeat roll flip pixel_shuffle "
             "pixel_unshuffle channel_shuffle chunk squeeze t"
         ),
         _again,
     ),
-    **dict.fromkeys(_ops("clone alias detach contiguous _to_copy"), _same),
-    **dict.fromkeys(_ops("transpose select unflatten unbind", "int"), _again),
-    **dict.fromkeys(_ops("slice split index", "Tensor"), _again),
+    **dict.fromkeys(named_ops("clone alias detach contiguous _to_copy"), _same),
+    **dict.fromkeys(named_ops("transpose select unflatten unbind", "int"), _again),
+    **dict.fromkeys(named_ops("slice split index", "Tensor"), _again),
     _ATEN.split_with_sizes.default: _again,
     _ATEN.flatten.using_ints: _again,
     _ATEN.squeeze.dim: _again,

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from stoic.network.certified.contract import each_along
 from stoic.network.program import Ref
 from stoic.sensitivity.parts.making import Making, Recipe
 from stoic.sensitivity.parts.masked import Masked
@@ -161,9 +162,11 @@ def max_pool(dims: int) -> Recipe:
 
     def recipe(making: Making) -> bool:
         value, result = making.arg(0).shape, making.values.get(making.step.name)
-        options = [_each(making.arg(i, d), dims) for i, d in ((1, 0), (3, 0), (4, 1))]
+        options = [
+            each_along(making.arg(i, d), dims) for i, d in ((1, 0), (3, 0), (4, 1))
+        ]
         kernel, padding, dilation = options
-        stride = _each(making.arg(2) or list(kernel), dims)
+        stride = each_along(making.arg(2) or kernel, dims)
         ceil = bool(making.arg(5, False))
         if result is None or len(value) != dims + 2 or making.step.kwargs:
             return False
@@ -177,7 +180,7 @@ def max_pool(dims: int) -> Recipe:
     return recipe
 
 
-_Options = tuple[list[int], list[int], list[int], list[int]]
+_Options = tuple[tuple[int, ...], ...]
 
 
 def _one(making: Making, pool: _Options, ceil: bool, value: Any, result: Any) -> None:
@@ -201,17 +204,12 @@ def _three(making: Making, pool: _Options, ceil: bool, value: Any, result: Any) 
 
 def adaptive_max_pool(making: Making) -> bool:
     """Windows of one size, where the result's size divides the value's."""
-    value, out = making.arg(0).shape[2:], _each(making.arg(1), 2)
+    value, out = making.arg(0).shape[2:], each_along(making.arg(1), 2)
     if len(value) != 2 or any(n % m for n, m in zip(value, out, strict=True)):
         return False
     kernel = [n // m for n, m in zip(value, out, strict=True)]
     making.make(_ATEN.max_pool2d.default, making.ref(0), kernel, last=True)
     return True
-
-
-def _each(option: Any, dims: int) -> list[int]:
-    given = list(option) if isinstance(option, list | tuple) else [option]
-    return given * dims if len(given) == 1 else given
 
 
 def softmax(making: Making) -> bool:
