@@ -46,7 +46,7 @@ def working(processes: int) -> Iterator[Workers]:
     from joblib.externals.loky import ProcessPoolExecutor
 
     pool = ProcessPoolExecutor(
-        processes, env=_ONE_THREAD, initializer=_follow, initargs=(os.getpid(),)
+        processes, env=_ONE_THREAD, initializer=_begin, initargs=(os.getpid(),)
     )
     try:
         yield _Elsewhere(pool)
@@ -54,8 +54,13 @@ def working(processes: int) -> Iterator[Workers]:
         pool.shutdown(wait=True, kill_workers=True)
 
 
-def _follow(parent: int) -> None:
-    """End this process soon after the one that it works for, however that ends."""
+def _begin(parent: int) -> None:
+    """Let this process live as long as the one that it works for, and no longer."""
+    from joblib.externals.loky import process_executor
+
+    # Where psutil is there, loky takes UMAP's compiled code for a leak of memory, ends
+    # the worker with a warning, and the next one compiles all of it again.
+    process_executor._USE_PSUTIL = False
 
     def watch() -> None:
         while os.getppid() == parent:
