@@ -26,7 +26,12 @@ from stoic.sensitivity.narrowed import narrowed, never_negative, reading
 from stoic.sensitivity.perturbation import Perturbation
 from stoic.sensitivity.provable import value_grids, weight_errors
 from stoic.sensitivity.proving import proof_of
-from stoic.sensitivity.quantised import Grid, NarrowFormat, named_family
+from stoic.sensitivity.quantised import (
+    Grid,
+    IntegerFormat,
+    NarrowFormat,
+    named_family,
+)
 from stoic.sensitivity.reach import NotKnownError, reached
 from stoic.sensitivity.sweep import narrow_scores
 
@@ -142,6 +147,22 @@ def test_no_decision_turns_where_the_bound_proves_it(parts: str) -> None:
         assert row.proved is None or row.proved <= same
     tried = [row.proved for row in found.rows if row.proved is not None]
     assert 0 < sum(tried) < len(tried)
+
+
+def test_a_cut_that_turns_a_decision_proves_nothing() -> None:
+    network = nn.Linear(1, 2).eval()
+    with torch.no_grad():
+        network.weight.copy_(torch.tensor([[1.0], [0.0]]))
+        network.bias.copy_(torch.tensor([0.0, 0.5]))
+    scored = scored_of(network, torch.tensor([[1.0], [0.05]]))
+    (layer,) = scored.layers
+    cut = replace(scored, ranges={layer.name: (0.0, 0.1)})
+
+    proof = proof_of(cut)({}, value_grids(cut, IntegerFormat(8)))
+
+    # The first is the best by its input alone, which is cut off at 0.1.
+    assert scored.decisions.tolist() == [0, 1]
+    assert proof.tolist() == [False, True]
 
 
 @pytest.mark.parametrize("name", MADE)

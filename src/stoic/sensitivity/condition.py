@@ -176,16 +176,18 @@ def kept(
     scores: str,
     perturbation: Perturbation,
     store: Store | None = None,
+    decisions: Tensor | None = None,
 ) -> Tensor:
     """Return for which inputs the best score provably stays the best, [inputs].
 
     Arguments and errors are those of `condition`; the perturbation is one of stored
-    words or values, not of the inputs.
+    words or values, not of the inputs. With ``decisions``, [inputs], these scores have
+    to be the best, whichever are.
     """
     gain = gain_by_norms({} if store is None else store)
     reach = reached(program, leaves, perturbation, gain)
     judged, most = reach.values[scores], reach.moved(scores).most
-    best = judged.argmax(1, keepdim=True)
+    best = (judged.argmax(1) if decisions is None else decisions)[:, None]
     lead = judged.gather(1, best) - judged
     # The interval bound alone keeps all others behind.
     near = (lead <= (most.gather(1, best) + most) * UP).scatter(1, best, False)

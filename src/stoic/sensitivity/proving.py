@@ -80,11 +80,11 @@ class CertifiedProof:
         if steps:
             program = narrowed(program, ours.layers, grids)
         what = replace(self.rounding, stored_steps=errors, value_steps=steps)
+        # A program that cuts off may decide otherwise than the network does.
+        decided = ours.decisions.split(self.batch)
+        parts = zip(ours.inputs.batches(self.batch), decided, strict=True)
         return torch.cat(
-            [
-                kept(program, batch.leaves, scores, what, self.store)
-                for batch in ours.inputs.batches(self.batch)
-            ]
+            [kept(program, p.leaves, scores, what, self.store, d) for p, d in parts]
         )
 
     @cached_property
