@@ -25,7 +25,8 @@ LAYERS = {
     **dict.fromkeys(
         (
             *("report", "cases", "settings", "study"),
-            *("columns", "conditioning", "monitoring", "predicting", "widths", "cli"),
+            *("columns", "conditioning", "explaining", "monitoring"),
+            *("predicting", "widths", "cli"),
         ),
         SURFACE,
     ),

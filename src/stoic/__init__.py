@@ -4,8 +4,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from stoic.cases import Case, load
+    from stoic.cases import Case, failing, load
     from stoic.conditioning import condition
+    from stoic.explaining import explain
     from stoic.predicting import predict
     from stoic.study import Measured, open_measured, pvf
     from stoic.widths import bits
@@ -17,6 +18,8 @@ __all__ = [
     "__version__",
     "bits",
     "condition",
+    "explain",
+    "failing",
     "load",
     "open_measured",
     "predict",
@@ -29,6 +32,8 @@ _HOMES = {
     "Measured": "stoic.study",
     "bits": "stoic.widths",
     "condition": "stoic.conditioning",
+    "explain": "stoic.explaining",
+    "failing": "stoic.cases",
     "load": "stoic.cases",
     "open_measured": "stoic.study",
     "predict": "stoic.predicting",

@@ -14,6 +14,7 @@ import typer
 
 from stoic.cli import parse, rehearse
 from stoic.cli.bits import bits
+from stoic.cli.causes import causes
 from stoic.cli.ending import (
     BROKEN,
     DONE,
@@ -96,6 +97,7 @@ app.add_typer(monitor)
 app.command()(bits)
 app.command()(sensitivity)
 app.command()(predict)
+app.command()(causes)
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,0 +1,102 @@
+"""``stoic causes``: which few things a network's failures look like."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stoic.cli.ending import one_line
+from stoic.cli.options import AsJson, CaseName, Seed
+from stoic.cli.output import aligned, chat, progress
+
+if TYPE_CHECKING:
+    from stoic.explaining import Explained
+
+__all__ = ["causes"]
+
+
+def causes(
+    case: CaseName,
+    failures: Annotated[
+        int, typer.Option("--failures", help="How many to look at.")
+    ] = 1200,
+    extractor: Annotated[
+        str, typer.Option("--extractor", help="Of features; 'list' lists them.")
+    ] = "layers",
+    reduction: Annotated[
+        str, typer.Option("--reduction", help="Of features: none, PCA or UMAP.")
+    ] = "UMAP",
+    clustering: Annotated[
+        str,
+        typer.Option("--clustering", help="K-means, DBSCAN, HDBSCAN or Ward."),
+    ] = "DBSCAN",
+    seed: Seed = 0,
+    as_json: AsJson = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder for the page and lists of images."),
+    ] = None,
+) -> None:
+    """Cluster the failures of CASE's network by what they look like."""
+    from stoic.cases import failing
+    from stoic.explaining import explain, extractors, pipeline_of
+
+    if extractor == "list":
+        print("\n".join(extractors()))
+        return
+    with one_line():
+        pipeline = pipeline_of(extractor, reduction, clustering)
+        inquiry = failing(case, failures, seed)
+        with progress("stages") as told:
+            found = explain(inquiry, pipeline, seed=seed, progress=told)
+        if out:
+            _write(found, case, out)
+    if as_json:
+        print(json.dumps(found.as_record() | {"case": case}, indent=1))
+        return
+    print("\n\n".join(_tables(found)))
+
+
+def _write(found: Explained, case: str, out: Path) -> None:
+    from stoic.report.causes import write_causes_report
+
+    files = found.save_lists(out)
+    page = write_causes_report(found.as_page(case), out / "causes.html")
+    chat(f"page: {page}; lists of images: {files[0].parent / 'cluster-*.txt'}")
+
+
+def _tables(found: Explained) -> list[str]:
+    record = found.as_record()
+    rows = [_row(number, own) for number, own in enumerate(record["clusters"])]
+    summary = (
+        f"{record['failures']:,} failures in {len(rows)} clusters, "
+        f"{len(record['noise']):,} in none ({record['pipeline']})"
+    )
+    return [summary, aligned(rows), *_scores(found)]
+
+
+def _row(number: int, own: dict[str, Any]) -> dict[str, str]:
+    row = {"cluster": str(number), "images": f"{own['size']:,}"}
+    if own["scenarios"]:
+        name, count = own["scenarios"][0]
+        row["known cause"] = f"{name or 'not known'} {count / own['size']:.0%}"
+    rule = " and ".join(own["rule"]["rule"]) or "-"
+    return row | {
+        "of": own["labels"][0][0],
+        "read as": own["predicted"][0][0],
+        "rule": rule,
+    }
+
+
+def _scores(found: Explained) -> list[str]:
+    own = found.scores
+    if own is None:
+        return []
+    purity = "-" if own.purity is None else f"{own.purity:.1%}"
+    return [
+        f"purity {purity}, coverage {own.coverage[0.9]:.1%} of {own.scenarios} causes "
+        f"at 90 % purity, adjusted mutual information {own.information or 0:.2f}"
+    ]

@@ -1,0 +1,157 @@
+"""The page of cause clusters: sheets of images, rules, and what they are worth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from stoic.records.files import write_whole, writing
+from stoic.report.templating import rendered
+
+__all__ = ["write_causes_report"]
+
+Record: TypeAlias = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """One cluster on the page; all words are untrusted.
+
+    Args:
+        number: Of the cluster.
+        size: Its images.
+        share: Of all failures, as text.
+        rule: What its images have in common.
+        facts: Names and what is said of them: right and named classes, causes.
+        typical: Images with source, name, label and predicted.
+        borderline: Likewise.
+    """
+
+    number: int
+    size: int
+    share: str
+    rule: str
+    facts: tuple[tuple[str, str], ...]
+    typical: Sequence[Record]
+    borderline: Sequence[Record]
+
+
+@dataclass(frozen=True)
+class Page:
+    """What the page shows.
+
+    Args:
+        case: What was asked about; untrusted.
+        failures: How many.
+        pipeline: How clusters were found.
+        settings: Of the pipeline, in full.
+        chosen: Parameters that were chosen without known causes.
+        sheets: Clusters, the largest first.
+        noise: How many images are in none.
+        noise_shown: Some of these.
+        scores: Name, value and that of random clusters; empty if no cause is known.
+        grid: Rows of a comparison of pipelines; empty if there was none.
+    """
+
+    case: str
+    failures: int
+    pipeline: str
+    settings: str
+    chosen: tuple[tuple[str, str], ...]
+    sheets: tuple[Sheet, ...]
+    noise: int
+    noise_shown: Sequence[Record]
+    scores: tuple[tuple[str, str, str], ...]
+    grid: Sequence[Record]
+
+
+def write_causes_report(told: Record, path: Path) -> Path:
+    """Write the page of cause clusters.
+
+    Args:
+        told: What `stoic.explaining.Explained.as_page` returns.
+        path: File to write.
+
+    Raises:
+        RunError: It cannot be written.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, rendered("causes.html.j2", p=_page(told)))
+    return path
+
+
+def _page(told: Record) -> Page:
+    return Page(
+        case=told["case"],
+        failures=told["failures"],
+        pipeline=told["pipeline"],
+        settings=told["settings"],
+        chosen=tuple((name, _text(value)) for name, value in told["chosen"].items()),
+        sheets=tuple(
+            _sheet(number, own, told["failures"])
+            for number, own in enumerate(told["clusters"])
+        ),
+        noise=len(told["noise"]),
+        noise_shown=told["noise shown"],
+        scores=_scores(told),
+        grid=told.get("grid", ()),
+    )
+
+
+def _text(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:.4g}"
+
+
+def _sheet(number: int, own: Record, failures: int) -> Sheet:
+    facts = [("is", own["labels"]), ("read as", own["predicted"])]
+    facts += [("known causes", own["scenarios"])] if own["scenarios"] else []
+    return Sheet(
+        number=number,
+        size=own["size"],
+        share=f"{own['size'] / failures:.1%}",
+        rule=_rule(own["rule"]),
+        facts=tuple((name, _counts(counts)) for name, counts in facts),
+        typical=own["typical"],
+        borderline=own["borderline"],
+    )
+
+
+def _rule(rule: Record) -> str:
+    if not rule["rule"]:
+        return "No recorded parameter tells it apart."
+    return (
+        f"{' and '.join(rule['rule'])}: holds of {rule['share']:.0%} of its images; "
+        f"{rule['precision']:.0%} of the failures that it holds of are in it."
+    )
+
+
+def _counts(counts: Sequence[tuple[str, int]]) -> str:
+    return ", ".join(f"{name or 'not known'} {count}" for name, count in counts)
+
+
+def _scores(told: Record) -> tuple[tuple[str, str, str], ...]:
+    own, random = told["scores"], told["random"]
+    if own is None:
+        return ()
+    rows = [
+        ("purity, mean over clusters", own["purity"], "purity"),
+        ("purity, by images", own["weighted_purity"], "weighted purity"),
+        (
+            "causes with a cluster of 90 % purity",
+            own["coverage"]["0.9"],
+            "coverage at 0.9",
+        ),
+        ("adjusted mutual information", own["information"], "information"),
+    ]
+    found = [
+        (name, _share(value), _share((random.get(other) or {}).get("mean")))
+        for name, value, other in rows
+    ]
+    return (*found, ("images in no cluster", _share(own["noise"]), "the same"))
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1%}"

@@ -1,0 +1,136 @@
+"""From failures to a page: clusters, lists of images, one line for what is wrong."""
+
+import base64
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import stoic
+from stoic.causes.clusterings import KMeans
+from stoic.causes.extractors.neurons import Layers
+from stoic.causes.failures import UNKNOWN, Examples, Failures, Inquiry
+from stoic.causes.pipeline import NOISE, Pipeline
+from stoic.causes.reductions import Pca
+from stoic.cli import main
+from stoic.explaining import extractors, pipeline_of
+from stoic.report.causes import write_causes_report
+
+ROWS = 45
+PIPELINE = Pipeline(Layers(), Pca(4), KMeans())
+
+
+def inquiry(*, known: bool = True) -> Inquiry:
+    """Dark, bright and striped pictures, all of which are read wrong."""
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 6, 3),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(6, 3),
+    ).eval()
+    images = torch.rand(ROWS, 3, 12, 12) * 0.1
+    images[15:30] += 0.9
+    images[30:, :, ::2] += 0.9
+    with torch.no_grad():
+        scores = network(images).numpy()
+    kinds = np.array(["dark"] * 15 + ["bright"] * 15 + ["striped"] * 14 + [UNKNOWN])
+    light = images.mean((1, 2, 3)).numpy()
+    failures = Failures(
+        images=images,
+        labels=(scores.argmax(1) + 1) % 3,
+        scores=scores,
+        names=tuple(f"{row}.png" for row in range(ROWS)),
+        recorded={"light": light},
+        scenarios=kinds if known else None,
+    )
+    examples = Examples(torch.rand(20, 3, 12, 12), np.arange(20) % 3)
+    return Inquiry(
+        network, failures, examples, torch.zeros(3), torch.ones(3), ("a", "<b>")
+    )
+
+
+def test_failures_that_look_alike_are_in_one_cluster() -> None:
+    found = stoic.explain(inquiry(), PIPELINE)
+    assert found.scores is not None
+    assert found.scores.purity == 1
+    assert found.scores.coverage[0.9] == 1
+    assert found.scores.unknown == 1
+    assert found.random is not None
+    names = [set(found.names(cluster)) for cluster in range(found.clusters.count)]
+    assert sum(map(len, names)) + len(found.names(NOISE)) == ROWS
+    dark = next(own for own in names if "0.png" in own)
+    assert dark <= {f"{row}.png" for row in range(15)}
+
+
+def test_without_known_causes_there_are_no_scores() -> None:
+    found = stoic.explain(inquiry(known=False), PIPELINE)
+    assert found.scores is None
+    assert found.random is None
+    json.dumps(found.as_record())
+
+
+def test_lists_of_images_are_those_of_the_clusters(tmp_path: Path) -> None:
+    (tmp_path / "cluster-77.txt").write_text("of another run")
+    found = stoic.explain(inquiry(), PIPELINE)
+    files = found.save_lists(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted(files)
+    assert files[0].read_text().splitlines() == found.names(0)
+    assert files[-1].read_text().splitlines() == found.names(NOISE)
+
+
+def test_the_page_shows_every_cluster_and_escapes_names(tmp_path: Path) -> None:
+    found = stoic.explain(inquiry(), PIPELINE)
+    page = write_causes_report(found.as_page("<i>mine</i>"), tmp_path / "p.html")
+    text = page.read_text()
+    assert "<i>mine" not in text
+    assert "<b>" not in text.split("</style>")[1].replace("<bdi>", "")
+    for number in range(found.clusters.count):
+        assert f"Cluster {number}:" in text
+    assert text.count("data:image/png;base64,") >= 3 * found.clusters.count
+    assert "http" not in text.split("</style>")[1]
+
+
+def test_a_picture_on_the_page_is_the_image() -> None:
+    asked = inquiry()
+    found = stoic.explain(asked, PIPELINE)
+    first = found.as_page("case")["clusters"][0]["typical"][0]
+    data = base64.b64decode(first["source"].partition(",")[2])
+    with Image.open(io.BytesIO(data)) as image:
+        pixels = np.array(image)
+    row = int(first["name"].removesuffix(".png"))
+    right = (255 * asked.failures.images[row]).round().permute(1, 2, 0).numpy()
+    assert np.array_equal(pixels, right.clip(0, 255))
+
+
+def test_a_stage_is_named_or_refused_with_those_there_are() -> None:
+    chosen = pipeline_of("neurons", "none", "HDBSCAN")
+    assert chosen.name == "neurons + none + HDBSCAN"
+    with pytest.raises(ValueError, match="extractor must be one of layers, neurons"):
+        pipeline_of("resnet")
+    assert len(extractors()) >= 11
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("signs", "--reduction", "SVD"), "reduction must be one of none, PCA, UMAP"),
+        (("signs", "--clustering", "x"), "clustering must be one of K-means"),
+        (("signs", "--failures", "3"), "at least"),
+        (("nothing",), "case must be one of"),
+    ],
+)
+def test_wrong_words_are_answered_in_one_line(
+    words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["causes", *words]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert said in told.err
+    assert told.err.count("\n") == 1
