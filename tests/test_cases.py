@@ -21,7 +21,7 @@ CASES_FOLDER = Path(cases.__file__).parent
 
 def test_listing_the_cases_needs_no_torch() -> None:
     code = (
-        "import sys, stoic.cases as c; assert len(c.catalogue()) == 9; "
+        "import sys, stoic.cases as c; assert len(c.catalogue()) == 11; "
         "sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     )
 
@@ -43,7 +43,11 @@ def test_everything_public_can_be_had() -> None:
 
 @pytest.mark.parametrize(
     "entry",
-    [entry for entry in cases.catalogue() if entry.name in ("signs", "digits")],
+    [
+        entry
+        for entry in cases.catalogue()
+        if entry.name in ("signs", "gaze", "blindspots", "digits")
+    ],
     ids=lambda e: e.name,
 )
 def test_an_embedded_case_is_ready_to_be_assessed(entry: cases.Entry) -> None:
@@ -88,7 +92,7 @@ def test_inputs_that_a_case_does_not_have_are_refused(inputs: int) -> None:
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("digit", "did you mean digits?"), ("zebra", "signs, scenes, digits")],
+    [("digit", "did you mean digits?"), ("zebra", "signs, scenes, gaze")],
 )
 def test_an_unknown_case_is_answered_with_the_known_ones(name: str, hint: str) -> None:
     with pytest.raises(CaseError) as error:
@@ -100,7 +104,7 @@ def test_an_unknown_case_is_answered_with_the_known_ones(name: str, hint: str) -
 def test_what_the_cases_commit_is_under_eight_megabytes() -> None:
     committed = [*CASES_FOLDER.rglob("*.png"), *CASES_FOLDER.rglob("*.safetensors")]
 
-    assert len(committed) == 7
+    assert len(committed) == 9
     assert sum(path.stat().st_size for path in committed) < 8e6
 
 

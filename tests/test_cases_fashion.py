@@ -15,8 +15,10 @@ from torch import Tensor
 from cases_support import accuracy, assert_one_line, parameters
 from stoic import cases
 from stoic.cases import CaseError
+from stoic.cases.afflicted.stage import Stage
+from stoic.cases.afflicted.table import Table
 from stoic.cases.fashion import __main__ as command
-from stoic.cases.fashion import data, files, networks
+from stoic.cases.fashion import data, failing, files, networks
 from stoic.cases.fashion import train as fashion_train
 
 NAMES = tuple(networks.NETWORKS)
@@ -258,3 +260,75 @@ def test_a_fashion_network_can_be_trained() -> None:
     network = fashion_train.train(design, clothes)
 
     assert fashion_train.accuracy(network, clothes) == 1.0
+
+
+def spoilt_scenes(contents: dict[str, bytes], folder: Path) -> Stage[Table]:
+    put(folder, contents, packed=False)
+    files.adopt(folder)
+    return failing.fashion_stage("fashion")
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_picture_is_spoilt_by_its_own_row_and_nothing_is_left_of_it(
+    contents: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failing, "HELD_OUT", PIECES)
+    stage = spoilt_scenes(contents, tmp_path / "given")
+    clean = stage.nominal(8, 7)
+    everywhere = torch.ones(8, dtype=torch.bool)
+    held_out = data.held_out()
+    places = clean["picture"].long()
+    assert torch.equal(stage.pictures(clean), held_out.pictures[places])
+    assert torch.equal(stage.labels(clean), held_out.labels[places])
+
+    for cause in failing.CAUSES:
+        sick = stage.afflict(clean, cause, everywhere)
+        pictures = stage.pictures(sick)
+        assert bool((pictures != stage.pictures(clean)).flatten(1).any(1).all())
+        assert 0 <= float(pictures.min()) <= float(pictures.max()) <= 1
+        alone = stage.pictures(sick.rows(slice(3, 4)))
+        assert torch.equal(alone, pictures[3:4])
+        healed = stage.reset(sick, cause, everywhere)
+        assert torch.equal(stage.pictures(healed), stage.pictures(clean))
+
+
+@pytest.mark.usefixtures("cache")
+def test_examples_of_clothes_are_the_first_that_were_learned(
+    contents: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failing, "HELD_OUT", PIECES)
+    stage = spoilt_scenes(contents, tmp_path / "given")
+
+    examples = stage.nominal(PIECES, stage.learned)
+
+    assert torch.equal(stage.pictures(examples), data.learned().pictures)
+    assert torch.equal(stage.labels(examples), data.learned().labels)
+
+
+def test_a_turn_is_about_the_middle_and_a_patch_is_grey() -> None:
+    picture = torch.rand(1, 1, 28, 28, generator=torch.manual_seed(0))
+
+    turned = failing._rotated(picture, 90.0, 0)
+    patched = failing._patched(picture, 10.0, 5)
+
+    assert torch.allclose(turned, picture.rot90(-1, (2, 3)), atol=1e-5)
+    assert int((patched == 0.5).sum()) == 100
+
+
+@pytest.mark.slow
+def test_clothes_fail_by_what_was_done_to_their_pictures() -> None:
+    needs_pictures()
+
+    failures = cases.failing("fashion", 60, 0).failures
+
+    assert failures.scenarios is not None
+    known = [name for name in failures.scenarios.tolist() if name]
+    assert {part for name in known for part in name.split("+")} == {
+        cause.name for cause in failing.CAUSES
+    }
+    held_out = data.held_out()
+    network = networks.load_network("fashion")
+    clean = held_out.pictures[failures.recorded["picture"].astype(int)]
+    right = network(clean).argmax(1).numpy() == failures.labels
+    # Without a cause only what is wrong anyway; with one, only what is not.
+    assert (right == (failures.scenarios != "")).all()

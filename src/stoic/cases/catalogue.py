@@ -89,6 +89,41 @@ def _fashion(name: str) -> Callable[[int], "stoic.cases.case.Case"]:
     return make
 
 
+def _fashion_failing(
+    name: str,
+) -> Callable[[int, int], "stoic.causes.failures.Inquiry"]:
+    def find(count: int, seed: int) -> "stoic.causes.failures.Inquiry":
+        from stoic.cases.fashion.failing import fashion_failing
+
+        return fashion_failing(name, count, seed).inquiry
+
+    return find
+
+
+def _gaze(inputs: int) -> "stoic.cases.case.Case":
+    from stoic.cases.gaze import gaze_case
+
+    return gaze_case(inputs)
+
+
+def _gaze_failing(count: int, seed: int) -> "stoic.causes.failures.Inquiry":
+    from stoic.cases.gaze.failing import gaze_failing
+
+    return gaze_failing(count, seed).inquiry
+
+
+def _blindspots(inputs: int) -> "stoic.cases.case.Case":
+    from stoic.cases.blindspots import blindspots_case
+
+    return blindspots_case(inputs)
+
+
+def _blindspots_failing(count: int, seed: int) -> "stoic.causes.failures.Inquiry":
+    from stoic.cases.blindspots.failing import blindspots_failing
+
+    return blindspots_failing(count, seed)
+
+
 _FETCH = "python -m stoic.cases.imagenet --fetch"
 _FETCH_CIFAR10 = "python -m stoic.cases.cifar10 --fetch"
 _FETCH_FASHION = "python -m stoic.cases.fashion --fetch"
@@ -108,6 +143,22 @@ _ENTRIES = (
         needs="",
         inputs=64,
         make=_scenes,
+    ),
+    Entry(
+        name="gaze",
+        about="where a rendered eye looks, in 9 directions: 86,969 parameters",
+        needs="",
+        inputs=64,
+        make=_gaze,
+        failing=_gaze_failing,
+    ),
+    Entry(
+        name="blindspots",
+        about="4 shapes in drawn scenes, some taught wrongly: 73,092 parameters",
+        needs="",
+        inputs=64,
+        make=_blindspots,
+        failing=_blindspots_failing,
     ),
     Entry(
         name="digits",
@@ -149,6 +200,7 @@ _ENTRIES = (
         inputs=128,
         make=_fashion("fashion"),
         most=10_000,
+        failing=_fashion_failing("fashion"),
     ),
     Entry(
         name="fashion-vgg",
@@ -157,6 +209,7 @@ _ENTRIES = (
         inputs=128,
         make=_fashion("fashion-vgg"),
         most=10_000,
+        failing=_fashion_failing("fashion-vgg"),
     ),
     Entry(
         name="fashion-alexnet",
@@ -165,6 +218,7 @@ _ENTRIES = (
         inputs=128,
         make=_fashion("fashion-alexnet"),
         most=10_000,
+        failing=_fashion_failing("fashion-alexnet"),
     ),
 )
 

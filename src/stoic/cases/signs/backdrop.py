@@ -7,7 +7,7 @@ from torch import Tensor
 
 from stoic.cases import chance
 
-__all__ = ["backdrops"]
+__all__ = ["backdrops", "clouds"]
 
 _OCTAVES = (3, 6, 12, 24)
 _WALLS = 4
@@ -17,11 +17,11 @@ def backdrops(
     seeds: Int64[Tensor, " scene"], size: int
 ) -> Float64[Tensor, "scene 3 size size"]:
     """Make one background for each seed."""
-    view = _blend(_clouds(seeds, "clouds", size), *_colours(seeds, "clouds", 2))
+    view = _blend(clouds(seeds, "clouds", size), *_colours(seeds, "clouds", 2))
     walls = _colours(seeds, "walls", _WALLS)
     for wall, place in zip(walls, _rectangles(seeds, size), strict=True):
         view = _blend(place, wall, view)
-    return view * (0.6 + 0.6 * _clouds(seeds, "shades", size))
+    return view * (0.6 + 0.6 * clouds(seeds, "shades", size))
 
 
 def _blend(
@@ -32,10 +32,10 @@ def _blend(
     return share * front + (1 - share) * back
 
 
-def _clouds(
+def clouds(
     seeds: Int64[Tensor, " scene"], name: str, size: int
 ) -> Float64[Tensor, "scene 1 size size"]:
-    """Add up ever finer random grids, each half as strong as the one before."""
+    """Add up ever finer random grids, each half as strong as the one before: 0..1."""
     total = torch.zeros(len(seeds), 1, size, size, dtype=torch.float64)
     for octave, cells in enumerate(_OCTAVES):
         grid = chance.uniform(seeds, f"{name} {cells}", 1, cells, cells)
