@@ -227,3 +227,11 @@ def test_the_command_refuses_in_one_line(capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr().err.splitlines() == [
         "stoic: norm must be 2 or inf, got '3'"
     ]
+
+
+def test_a_part_that_is_none_is_refused_by_the_name_of_its_option(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["bits", "digits", "--inputs", "4", "--narrow", "value"]) == 2
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told.startswith("stoic: narrow must be one of weights, values, both")

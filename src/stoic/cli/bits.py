@@ -74,13 +74,15 @@ def bits(
     out: Page = None,
 ) -> None:
     """Predict and measure how narrow the words of CASE's network may be."""
+    from stoic.campaign.checks import check_name
+    from stoic.widths import PARTS, by_torchao
     from stoic.widths import bits as asked
-    from stoic.widths import by_torchao
 
     how: dict[str, Any] = {"format": format, "parts": narrow, "check": check}
     how |= {"budget": budget or None, "budget_bops": budget_bops or None, "seed": seed}
     how |= {"prove": prove}
     with one_line():
+        check_name("narrow", narrow, PARTS)
         how |= {"keep": share_of("keep", keep)}
         loaded = _loaded(case, inputs, as_deployed)
         how |= {"tail": loaded.tail}
