@@ -50,8 +50,11 @@ def working(processes: int) -> Iterator[Workers]:
     )
     try:
         yield _Elsewhere(pool)
-    finally:
+    except BaseException:
         pool.shutdown(wait=True, kill_workers=True)
+        raise
+    # Not killed where nothing is left to do: Python would warn of locks left behind.
+    pool.shutdown(wait=True)
 
 
 def _begin(parent: int) -> None:
