@@ -18,7 +18,14 @@ from stoic.causes.failures import UNKNOWN, Examples, Failures, Inquiry
 from stoic.causes.pipeline import NOISE, Pipeline
 from stoic.causes.reductions import Pca
 from stoic.cli import main
-from stoic.explaining import extractors, pipeline_of
+from stoic.explaining import (
+    all_pipelines,
+    compare,
+    extractors,
+    pipeline_of,
+    ranked,
+    row_of,
+)
 from stoic.report.causes import write_causes_report
 
 ROWS = 45
@@ -112,9 +119,33 @@ def test_a_picture_on_the_page_is_the_image() -> None:
 def test_a_stage_is_named_or_refused_with_those_there_are() -> None:
     chosen = pipeline_of("neurons", "none", "HDBSCAN")
     assert chosen.name == "neurons + none + HDBSCAN"
-    with pytest.raises(ValueError, match="extractor must be one of layers, neurons"):
+    with pytest.raises(ValueError, match="extractor must be one of neurons, heat maps"):
         pipeline_of("resnet")
     assert len(extractors()) >= 11
+
+
+def test_pipelines_are_compared_and_the_best_is_first(tmp_path: Path) -> None:
+    asked = inquiry()
+    pipelines = [
+        Pipeline(Layers(), reduction, KMeans()) for reduction in (Pca(4), Pca(1))
+    ]
+    outcomes = list(compare(asked, pipelines, folder=tmp_path))
+    for pipeline, outcome in zip(pipelines, outcomes, strict=True):
+        alone = stoic.explain(asked, pipeline)
+        assert outcome.clusters is not None
+        assert np.array_equal(outcome.clusters.labels, alone.clusters.labels)
+        row = row_of(outcome, asked)
+        assert alone.scores is not None
+        assert row["purity"] == f"{alone.scores.purity:.1%}"
+    best = ranked(outcomes[::-1], asked)
+    assert len(best) == 2
+    worths = [float(row_of(each, asked)["purity"].rstrip("%")) for each in best]
+    assert worths == sorted(worths, reverse=True)
+
+
+def test_there_are_99_pipelines_each_with_a_name_of_its_own() -> None:
+    names = {pipeline.name for pipeline in all_pipelines()}
+    assert len(names) == 99
 
 
 @pytest.mark.parametrize(

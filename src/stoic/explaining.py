@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from torch import Tensor
 from stoic.causes.clusterings import CLUSTERINGS, HUDD
 from stoic.causes.describing import Described, described
 from stoic.causes.failures import UNKNOWN, Inquiry
+from stoic.causes.grid import Grid, Outcome, crossed
 from stoic.causes.pipeline import (
     NOISE,
     Clustering,
@@ -27,10 +28,25 @@ from stoic.causes.pipeline import (
     Reduction,
 )
 from stoic.causes.reductions import REDUCTIONS
-from stoic.causes.scores import Baseline, Scores, baseline, score
+from stoic.causes.scores import PURE, Baseline, Scores, baseline, score
 from stoic.causes.typical import Looks, looks
 
-__all__ = ["Explained", "explain", "extractors", "pipeline_of", "stages"]
+__all__ = [
+    "ELEVEN",
+    "Explained",
+    "all_pipelines",
+    "compare",
+    "explain",
+    "explained",
+    "extractors",
+    "pipeline_of",
+    "ranked",
+    "row_of",
+    "stages",
+]
+
+ELEVEN = 11
+"""The first so many extractors are of the paper's kinds, the others are more."""
 
 _SHOWN = 12
 
@@ -164,12 +180,19 @@ def extractors() -> dict[str, Extractor]:
     from stoic.cases.imagenet.backbones import BACKBONES
     from stoic.causes.extractors.autoencoder import Autoencoder
     from stoic.causes.extractors.backbones import Pretrained, Tuned
+    from stoic.causes.extractors.heatmaps import HeatMaps, RelevantChannels
     from stoic.causes.extractors.neurons import Layers, Neurons
 
-    found: list[Extractor] = [Layers(), Neurons(), Autoencoder()]
+    found: list[Extractor] = [Neurons(), HeatMaps(), Autoencoder()]
     found += [Pretrained(backbone) for backbone in BACKBONES]
     found += [Tuned(backbone) for backbone in BACKBONES]
+    found += [Layers(), RelevantChannels()]
     return {each.name: each for each in found}
+
+
+def all_pipelines() -> tuple[Pipeline, ...]:
+    """Return the 99: eleven extractors, three reductions, three clusterings."""
+    return crossed(list(extractors().values())[:ELEVEN], REDUCTIONS, CLUSTERINGS)
 
 
 def stages() -> tuple[Mapping[str, Reduction], Mapping[str, Clustering]]:
@@ -195,6 +218,53 @@ def pipeline_of(
         _named("reduction", reduction, reductions),
         _named("clustering", clustering, clusterings),
     )
+
+
+def ranked(outcomes: Sequence[Outcome], inquiry: Inquiry) -> list[Outcome]:
+    """Return what has succeeded, the best first.
+
+    Where causes are known the best has the largest product of purity and coverage at
+    90 %; elsewhere it is the most valid by silhouette and DBCV, which says little
+    across features.
+    """
+    done = [each for each in outcomes if each.clusters is not None]
+    known = _known(inquiry)
+
+    def worth(outcome: Outcome) -> float:
+        clusters = outcome.clusters
+        assert clusters is not None
+        if known is None:
+            return float(clusters.chosen["validity"])
+        found = score(clusters, known, parts=True)
+        return (found.purity or 0.0) * found.coverage[PURE]
+
+    return sorted(done, key=worth, reverse=True)
+
+
+def row_of(outcome: Outcome, inquiry: Inquiry) -> dict[str, str]:
+    """Return what a table says of one pipeline."""
+    row = {"pipeline": outcome.pipeline.name}
+    if outcome.clusters is None:
+        return row | {"clusters": outcome.problem}
+    clusters, known = outcome.clusters, _known(inquiry)
+    row |= {
+        "clusters": str(clusters.count),
+        "noise": f"{(clusters.labels == NOISE).mean():.1%}",
+        "validity": f"{float(clusters.chosen['validity']):.2f}",
+    }
+    if known is None:
+        return row
+    found = score(clusters, known, parts=True)
+    return row | {
+        "purity": f"{found.purity or 0:.1%}",
+        "coverage": f"{found.coverage[PURE]:.1%}",
+        "information": f"{found.information or 0:.2f}",
+    }
+
+
+def _known(inquiry: Inquiry) -> NDArray[np.str_] | None:
+    known = inquiry.failures.scenarios
+    return known if known is not None and (known != UNKNOWN).any() else None
 
 
 def _named(kind: str, name: str, known: Mapping[str, Any]) -> Any:
@@ -233,6 +303,31 @@ def explain(
     return explained(inquiry, chosen, seed, points, clusters)
 
 
+def compare(
+    inquiry: Inquiry,
+    pipelines: Sequence[Pipeline] | None = None,
+    *,
+    seed: int = 0,
+    folder: Path | None = None,
+    processes: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[Outcome]:
+    """Yield what each of many pipelines finds; what they share is made once.
+
+    Args:
+        inquiry: A network with failures.
+        pipelines: All 99 by default.
+        seed: Of what is left to chance.
+        folder: Where stages are kept: after ``kill -9`` a run goes on from there.
+        processes: That work at the same time, each on one core.
+        progress: Told of stages done, and how many there are.
+    """
+    grid = Grid(tuple(pipelines or all_pipelines()))
+    return grid.run(
+        inquiry, seed, folder=folder, processes=processes, progress=progress
+    )
+
+
 def explained(
     inquiry: Inquiry,
     pipeline: Pipeline,
@@ -241,9 +336,7 @@ def explained(
     clusters: Clusters,
 ) -> Explained:
     """Return clusters with what a person needs to see of them."""
-    known = inquiry.failures.scenarios
-    if known is not None and not (known != UNKNOWN).any():
-        known = None
+    known = _known(inquiry)
     return Explained(
         inquiry=inquiry,
         pipeline=pipeline,

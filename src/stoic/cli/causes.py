@@ -13,6 +13,7 @@ from stoic.cli.options import AsJson, CaseName, Seed
 from stoic.cli.output import aligned, chat, progress
 
 if TYPE_CHECKING:
+    from stoic.causes.failures import Inquiry
     from stoic.explaining import Explained
 
 __all__ = ["causes"]
@@ -33,6 +34,17 @@ def causes(
         str,
         typer.Option("--clustering", help="K-means, DBSCAN, HDBSCAN or Ward."),
     ] = "DBSCAN",
+    grid: Annotated[
+        bool,
+        typer.Option("--grid", help="Compare all 99 pipelines; show the best."),
+    ] = False,
+    processes: Annotated[
+        int, typer.Option("--processes", help="Of a grid, each on one core.")
+    ] = 1,
+    kept: Annotated[
+        Path | None,
+        typer.Option("--kept", help="Folder of a grid's stages, to go on from."),
+    ] = None,
     seed: Seed = 0,
     as_json: AsJson = False,
     out: Annotated[
@@ -47,24 +59,52 @@ def causes(
     if extractor == "list":
         print("\n".join(extractors()))
         return
+    rows: list[dict[str, str]] = []
     with one_line():
         pipeline = pipeline_of(extractor, reduction, clustering)
         inquiry = failing(case, failures, seed)
         with progress("stages") as told:
-            found = explain(inquiry, pipeline, seed=seed, progress=told)
+            how: dict[str, Any] = {"seed": seed, "progress": told}
+            if grid:
+                how |= {"folder": kept, "processes": processes}
+                found, rows = _best(inquiry, how)
+            else:
+                found = explain(inquiry, pipeline, **how)
         if out:
-            _write(found, case, out)
+            _write(found, case, rows, out)
     if as_json:
-        print(json.dumps(found.as_record() | {"case": case}, indent=1))
+        print(json.dumps(found.as_record() | {"case": case, "grid": rows}, indent=1))
         return
-    print("\n\n".join(_tables(found)))
+    print("\n\n".join([*([aligned(rows)] if rows else []), *_tables(found)]))
 
 
-def _write(found: Explained, case: str, out: Path) -> None:
+def _best(
+    inquiry: Inquiry, how: dict[str, Any]
+) -> tuple[Explained, list[dict[str, str]]]:
+    """Return what the best of all pipelines has found, and a row for each of them."""
+    from stoic.explaining import compare, explained, ranked, row_of
+
+    outcomes = list(compare(inquiry, **how))
+    best = ranked(outcomes, inquiry)
+    failed = [each for each in outcomes if each.clusters is None]
+    if not best:
+        raise ValueError(
+            f"pipelines must be able to run, got none: {failed[0].problem}"
+        )
+    first = best[0]
+    assert first.clusters is not None and first.points is not None
+    found = explained(
+        inquiry, first.pipeline, how["seed"], first.points, first.clusters
+    )
+    return found, [row_of(each, inquiry) for each in (*best, *failed)]
+
+
+def _write(found: Explained, case: str, rows: list[dict[str, str]], out: Path) -> None:
     from stoic.report.causes import write_causes_report
 
     files = found.save_lists(out)
-    page = write_causes_report(found.as_page(case), out / "causes.html")
+    told = found.as_page(case) | {"grid": rows}
+    page = write_causes_report(told, out / "causes.html")
     chat(f"page: {page}; lists of images: {files[0].parent / 'cluster-*.txt'}")
 
 
