@@ -573,7 +573,7 @@ def test_the_command_fits_and_shows(
     assert "false alarms: 5.00% at most" in told
     assert "+8 each time that the span of a feature of head:out" in told
     assert main(["monitor", "show", str(path), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["stoic monitor"] == 3
+    assert json.loads(capsys.readouterr().out)["stoic monitor"] == 4
     assert Monitor.load(path).about["inputs"] == 600
 
 
