@@ -39,9 +39,9 @@ def test_guarantees_are_above_all_that_was_measured() -> None:
     ]
     assert not any(gap.violations for each in found.tightness for gap in each.gaps)
     small = found.answers[0]
-    assert small.median("local") == pytest.approx(
-        float(found.tightness[0].strongest.median()), rel=0.02
-    )
+    # Where elements tie the derivative is a mean of two sides, and one of them steeper.
+    strongest = float(found.tightness[0].strongest.median())
+    assert 0.95 * strongest < _known(small.median("local")) < 1.02 * strongest
     for answer in found.answers:
         names = [claim.name for claim in answer.claims]
         bounds = [answer.median(n) for n in ("product", "interval", "linearised")]

@@ -177,7 +177,7 @@ def test_the_rivals_that_are_left_out_could_not_have_won(name: str) -> None:
         ours = torch.eye(judged.shape[1], dtype=torch.float64)
         for rival in range(judged.shape[1]):
             way = linearised(reach, scores, (ours[best] - ours[rival])[None])
-            shift = (way.bends + way.rounding + way.wrong)[0]
+            shift = way.fall[0]
             lead = judged.gather(1, best[:, None])[:, 0] - judged[:, rival]
             apart = most.gather(1, best[:, None])[:, 0] + most[:, rival] < lead
             slow &= (shift < lead) | apart | (best == rival)

@@ -20,8 +20,8 @@ from stoic.network.program import Program
 from stoic.network.smooth import floats
 from stoic.network.subject import Inputs
 from stoic.sensitivity.beginning import beginning_at, beginnings
-from stoic.sensitivity.condition import Condition
-from stoic.sensitivity.condition import condition as bounded
+from stoic.sensitivity.claims import claims_of, is_local_known
+from stoic.sensitivity.condition import Condition, conditions
 from stoic.sensitivity.gains import gain_by_norms
 from stoic.sensitivity.growth import ATTACKS, measured_growth
 from stoic.sensitivity.jacobian import function_of
@@ -44,6 +44,8 @@ _FORMATS = {
     "float16": torch.float16,
 }
 Progress = Callable[[int, int], None]
+# Numbers of the largest value at once, and timed runs of the network.
+_CACHED, _RUNS = 1 << 19, 5
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ class Conditioned:
         answers: By perturbation.
         layers: Which amplify, in order; empty without bounds.
         tightness: Measured growth beside the claims, by radius.
-        seconds: That bounds took.
+        seconds: Of the processor, that bounds of all inputs took.
         forwards: The same in runs of the network at the same batch.
     """
 
@@ -200,7 +202,7 @@ def condition(
         network: In evaluation mode; left bit for bit as it was.
         inputs: As `stoic.pvf` takes them.
         settings: What is asked.
-        progress: Told how many questions are answered, of how many.
+        progress: Told for how many inputs bounds are known, of how many.
         **changes: Fields of the settings.
 
     Raises:
@@ -269,53 +271,66 @@ class _Asked:
         self.seconds = 0.0
 
     def answered(self, told: Progress) -> Conditioned:
-        """Ask one question after the other."""
-        chosen, answers, tight = self.chosen, list[Answer](), list[Tightness]()
-        kinds = [] if chosen.local_only else self._kinds()
-        total = len(chosen.radii) + len(kinds)
-        for radius in chosen.radii:
-            answer = self._inputs(radius)
+        """Ask for all bounds at once, and measure growth radius by radius."""
+        chosen, tight = self.chosen, list[Tightness]()
+        kinds = self._kinds()
+        bounds = [] if chosen.local_only else self._bounds(kinds, told)
+        local = () if bounds and is_local_known(bounds[0]) else self._local()
+        answers = [
+            Answer(name, size, claims_of(found, size))
+            for (name, size, _), found in zip(kinds, bounds, strict=bool(bounds))
+        ] or [Answer("inputs", radius, ()) for radius in chosen.radii]
+        for at, radius in enumerate(chosen.radii):
+            own = answers[at]
+            answers[at] = replace(own, claims=own.claims + local)
             if chosen.attacks:
-                tight.append(self._tight(radius, answer))
-            answers.append(answer)
-            told(len(answers), total)
-        for name, size, perturbation in kinds:
-            bounds = self._bounds(perturbation)
-            answers.append(Answer(name, size, _claims(bounds, size)))
-            told(len(answers), total)
+                tight.append(self._tight(radius, answers[at]))
         layers = () if chosen.local_only else self._layers()
-        forwards = self.seconds / self._run_seconds()
         return Conditioned(
             *("", self.given.count, chosen, tuple(answers), layers, tuple(tight)),
             seconds=self.seconds,
-            forwards=forwards,
+            forwards=self.seconds / self._run_seconds(),
         )
 
     def _kinds(self) -> list[tuple[str, float, Perturbation]]:
+        """Return what is asked about: names, sizes and sets."""
         chosen = self.chosen
+        inputs = [
+            ("inputs", radius, Perturbation(radius=radius, norm=chosen.norm))
+            for radius in chosen.radii
+        ]
         words = [("words", chosen.words, Perturbation(stored=chosen.words))]
         formats = [(name, _FORMATS[name]) for name in chosen.formats]
-        return (words if chosen.words else []) + [
-            (name, torch.finfo(dtype).eps / 2, Perturbation.of_format(dtype))
-            for name, dtype in formats
+        return [
+            *inputs,
+            *(words if chosen.words else []),
+            *(
+                (name, torch.finfo(dtype).eps / 2, Perturbation.of_format(dtype))
+                for name, dtype in formats
+            ),
         ]
 
-    def _inputs(self, radius: float) -> Answer:
-        if self.chosen.local_only:
-            return Answer("inputs", radius, self._local())
-        bounds = self._bounds(Perturbation(radius=radius, norm=self.chosen.norm))
-        claims = _claims(bounds, radius)
-        known = any(claim.name == "local" for claim in claims)
-        return Answer("inputs", radius, claims if known else claims + self._local())
+    def _bounds(
+        self, kinds: Sequence[tuple[str, float, Perturbation]], told: Progress
+    ) -> list[list[Condition]]:
+        """Return bounds of each kind, for some inputs at a time."""
+        begun = time.process_time()
+        perturbations = [each for _, _, each in kinds]
+        found: list[list[Condition]] = []
+        for part in self.given.batches(self._at_once()):
+            own = (self.program, part.leaves, self.scores, perturbations)
+            found.append(conditions(*own, store=self.store))
+            told(sum(len(each[0].scores) for each in found), self.given.count)
+        self.seconds += time.process_time() - begun
+        return [list(each) for each in zip(*found, strict=True)]
 
-    def _bounds(self, perturbation: Perturbation) -> list[Condition]:
-        begun = time.perf_counter()
-        found = [
-            bounded(self.program, part.leaves, self.scores, perturbation, self.store)
-            for part in self.given.batches(self.chosen.batch)
-        ]
-        self.seconds += time.perf_counter() - begun
-        return found
+    def _at_once(self) -> int:
+        """Return how many inputs are bounded together: few enough for a cache."""
+        program = self.program
+        values = program.run(self.given.rows(0, 1).leaves)
+        made = [values[step.name] for step in program.steps if step.name in values]
+        largest: int = max(each.numel() for each in made if floats(each))
+        return max(1, min(self.chosen.batch, _CACHED // largest))
 
     def _local(self) -> tuple[Claim, ...]:
         """Ask for the derivative by products, where bounds do not give it."""
@@ -355,13 +370,13 @@ class _Asked:
 
     @torch.inference_mode()
     def _run_seconds(self) -> float:
-        """Return what the program itself takes on all inputs, the best of three."""
+        """Return what the program itself takes on all inputs, the best of some."""
         times = []
-        for _ in range(3):
-            begun = time.perf_counter()
+        for _ in range(_RUNS):
+            begun = time.process_time()
             for part in self.given.batches(self.chosen.batch):
                 self.program.run(part.leaves)
-            times.append(time.perf_counter() - begun)
+            times.append(time.process_time() - begun)
         return min(times)
 
 
@@ -375,20 +390,3 @@ def _scores_value(program: Program, given: Inputs) -> str:
             f"{tuple(scores.shape)}"
         )
     return next(name for name in program.output_names if values[name] is scores)
-
-
-_BOUNDS = ("product", "interval", "linearised", "certified")
-
-
-def _claims(found: Sequence[Condition], size: float) -> tuple[Claim, ...]:
-    """Return condition numbers of all inputs; what is not known is left out."""
-
-    def numbers(name: str) -> Tensor:
-        return torch.cat([each.number(getattr(each, name), size) for each in found])
-
-    claims = [Claim(name, "guarantee", numbers(name)) for name in _BOUNDS]
-    moved = any(bool(each.perturbed.any()) for each in found)
-    if moved and bool(numbers("local").isfinite().any()):
-        claims.append(Claim("local", "local", numbers("local")))
-        claims.append(Claim("average", "average", numbers("average")))
-    return tuple(claims)

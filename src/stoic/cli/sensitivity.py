@@ -80,7 +80,7 @@ def sensitivity(
     with one_line():
         how |= {"norm": norm_of(norm)}
         loaded = load(case, inputs)
-        with progress("questions") as told:
+        with progress("inputs") as told:
             found = condition(loaded.network, loaded.inputs, progress=told, **how)
         if out:
             _write_page(found, case, out)
@@ -106,8 +106,8 @@ def _tables(found: Conditioned) -> list[str]:
         parts.append(
             "product, interval and linearised are guarantees, certified is the least\n"
             "for each input; local and average are of derivatives and prove nothing\n"
-            f"bounds took {found.seconds:.3g} s, as long as {found.forwards:.0f} runs "
-            "of the network"
+            f"bounds took {found.seconds:.3g} s of the processor, as long as "
+            f"{found.forwards:.0f} runs of the network"
         )
     return parts
 

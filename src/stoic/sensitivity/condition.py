@@ -20,13 +20,13 @@ from torch import Tensor
 
 from stoic.network.program import Program
 from stoic.sensitivity.gains import gain_by_norms
-from stoic.sensitivity.linearised import Linearised, linearised
+from stoic.sensitivity.linearised import Linearised, linearised, linearised_by
 from stoic.sensitivity.norms import Store
 from stoic.sensitivity.operators.contract import OWN, UP, two_norm
 from stoic.sensitivity.perturbation import Perturbation
-from stoic.sensitivity.reach import Reach, reached
+from stoic.sensitivity.reach import Reach, reached, reached_by
 
-__all__ = ["Condition", "condition", "kept"]
+__all__ = ["Condition", "condition", "conditions", "kept"]
 
 # More scores than these are not followed back one by one.
 _MOST_SCORES = 128
@@ -96,19 +96,41 @@ def condition(
         NotKnownError: An operator has no bound.
         ValueError: A golden value is not finite.
     """
+    (found,) = conditions(program, leaves, scores, [perturbation], store)
+    return found
+
+
+def conditions(
+    program: Program,
+    leaves: Sequence[Any],
+    scores: str,
+    perturbations: Sequence[Perturbation],
+    store: Store | None = None,
+) -> list[Condition]:
+    """Return the same for several perturbations, in one golden run and one way back.
+
+    Arguments and errors are those of `condition`.
+    """
     gain = gain_by_norms({} if store is None else store)
-    reach = reached(program, leaves, perturbation, gain)
-    judged = reach.values[scores]
+    reaches = reached_by(program, leaves, perturbations, gain)
+    judged = reaches[0].values[scores]
     count = judged[0].numel()
+    if count > _MOST_SCORES:
+        return [_condition(reach, scores, None) for reach in reaches]
+    wanted = torch.eye(count).reshape(count, 1, *judged.shape[1:])
+    ways = linearised_by(reaches, scores, wanted)
+    return [
+        _condition(reach, scores, way) for reach, way in zip(reaches, ways, strict=True)
+    ]
+
+
+def _condition(reach: Reach, scores: str, way: Linearised | None) -> Condition:
+    judged = reach.values[scores]
     unknown = torch.full((len(judged),), math.inf, dtype=torch.float64)
     bound = local = average = unknown
-    by_step: Mapping[str, Tensor] = {}
-    if count <= _MOST_SCORES:
-        wanted = torch.eye(count, dtype=torch.float64)
-        way = linearised(reach, scores, wanted.reshape(count, 1, *judged.shape[1:]))
+    if way is not None:
         local, average = _golden(way, reach)
         bound = _total(way, reach, local) * UP
-        by_step = way.by_step
     moved = [reach.given[name] for name in reach.given]
     return Condition(
         product=reach.product(scores),
@@ -118,7 +140,7 @@ def condition(
         average=average,
         perturbed=_root_of_squares([each.norm for each in moved], len(judged)),
         scores=two_norm(judged.abs()),
-        by_step=by_step,
+        by_step={} if way is None else way.by_step,
     )
 
 
@@ -128,17 +150,19 @@ def _golden(way: Linearised, reach: Reach) -> tuple[Tensor, Tensor]:
     for name, moved in reach.given.items():
         if name not in way.gradients:
             continue
-        rows = way.gradients[name].flatten(2).transpose(0, 1)
+        rows = way.gradients[name].flatten(2).transpose(0, 1).double()
         worst.append(_spectral(rows) * moved.norm)
         mean.append(rows.square().sum((1, 2)) / rows.shape[2] * moved.norm.square())
     if not worst:
-        nothing = torch.zeros_like(way.bends[0])
+        nothing = torch.zeros_like(way.rise[0])
         return nothing, nothing
     return torch.stack(worst).sum(0), torch.stack(mean).sum(0).sqrt()
 
 
 def _spectral(rows: Tensor) -> Tensor:
     """Return the 2-norm of [inputs, outputs, elements], rounded up."""
+    if not bool(rows.isfinite().all()):
+        return rows.new_full((len(rows),), math.inf)
     gram = rows @ rows.mT
     largest: Tensor = torch.linalg.eigvalsh(gram)[:, -1].clamp(min=0.0)
     # A product is off by as many roundings as it has terms, in each of the columns.
@@ -147,18 +171,16 @@ def _spectral(rows: Tensor) -> Tensor:
 
 
 def _total(way: Linearised, reach: Reach, local: Tensor) -> Tensor:
-    """Add what was left out of the golden derivative, the gradients' own rounding too.
+    """Add what was left out of the golden derivative.
 
     A box about the inputs is bounded by elements as well.
     """
-    rest = way.bends + way.rounding + way.wrong
+    rest = way.most
     boxed = rest.clone()
     for name, moved in reach.given.items():
-        if name not in way.gradients:
-            continue
-        slack = way.slack[name].flatten(2).norm(dim=2) * moved.norm
-        size = way.gradients[name].abs() * moved.most
-        rest, boxed = rest + slack, boxed + slack + size.flatten(2).sum(2)
+        if name in way.gradients:
+            size = way.gradients[name].abs() * moved.most
+            boxed += size.flatten(2).sum(2)
     return torch.minimum(local + rest.norm(dim=0), boxed.norm(dim=0))
 
 
@@ -217,4 +239,4 @@ def _shift(
     ours = torch.eye(reach.values[scores].shape[1], dtype=torch.float64)
     wanted = (ours[best] - ours[rivals]) * asked[..., None]
     way = linearised(reach, scores, wanted.transpose(0, 1))
-    return (way.bends + way.rounding + way.wrong).T
+    return way.fall.T

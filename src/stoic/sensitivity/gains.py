@@ -8,7 +8,7 @@ from collections.abc import Callable
 from stoic.network.certified.contract import Call
 from stoic.sensitivity.linear import compose
 from stoic.sensitivity.maps import linear_map
-from stoic.sensitivity.norms import Store, norm
+from stoic.sensitivity.norms import Store, upper_norm
 
 __all__ = ["gain_by_norms"]
 
@@ -29,6 +29,6 @@ def gain_by_norms(store: Store) -> Callable[..., float]:
         if rest and not rest[0].single:
             # Two maps that mix elements do not become one of known form.
             return math.inf
-        return norm(compose(first, *rest) if rest else first, 2, store).upper
+        return upper_norm(compose(first, *rest) if rest else first, store)
 
     return gain

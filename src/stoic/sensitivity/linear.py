@@ -18,6 +18,7 @@ from stoic.sensitivity.stencil import Stencil
 __all__ = [
     "Blocks",
     "LinearMap",
+    "Moves",
     "Scale",
     "compose",
     "dense",
@@ -60,6 +61,15 @@ class Zeros:
 
 
 @dataclass(frozen=True)
+class Moves:
+    """Elements that each go to one place."""
+
+    def upper(self) -> float:
+        """Return the norm."""
+        return 1.0
+
+
+@dataclass(frozen=True)
 class Transposed:
     """A convolution from its outputs to its inputs.
 
@@ -89,7 +99,7 @@ class Blocks:
         return largest_singular(self.matrix[None])
 
 
-Form: TypeAlias = Scale | Blocks | Stencil | Transposed | Zeros
+Form: TypeAlias = Scale | Blocks | Stencil | Transposed | Zeros | Moves
 
 
 @dataclass(frozen=True)
@@ -176,7 +186,7 @@ def sparse(
     shape: tuple[int, ...],
     apply: Map,
     key: Hashable = None,
-    form: Zeros | None = None,
+    form: Zeros | Moves | None = None,
 ) -> LinearMap:
     """Return a map whose numbers are not negative, from what it does to rows."""
     nothing = torch.zeros(1, *shape, dtype=torch.float64)

@@ -13,6 +13,7 @@ from stoic.network.program import First, as_reshape, filled, refs
 from stoic.sensitivity.curves import curve_of
 from stoic.sensitivity.linear import (
     LinearMap,
+    Moves,
     Zeros,
     dense,
     scaled,
@@ -148,7 +149,9 @@ def _same(call: Call) -> LinearMap | None:
 def _reshaped(call: Call) -> LinearMap | None:
     """Read rows in another shape: the batch size is not asked for."""
     shape = call.result.shape[1:]
-    return sparse(_row(call), lambda rows: rows.reshape(len(rows), *shape), shape)
+    return sparse(
+        _row(call), lambda rows: rows.reshape(len(rows), *shape), shape, Moves()
+    )
 
 
 def _expanded(call: Call) -> LinearMap | None:

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from stoic.sensitivity.bracket import Bracket, outward, rounding
-from stoic.sensitivity.linear import LinearMap, Scale
+from stoic.sensitivity.linear import Blocks, LinearMap, Moves, Scale
+from stoic.sensitivity.spectrum import largest_singular
 
-__all__ = ["Order", "Store", "norm"]
+__all__ = ["Order", "Store", "norm", "upper_norm"]
 
 Order: TypeAlias = float
 """Of a norm: 1, 2 or infinity."""
@@ -24,6 +25,8 @@ _STEPS = 60
 _STARTS = 2
 # Maps with no more elements on their smaller side, and numbers in all, are written out.
 _SMALL, _NUMBERS = 512, 1 << 21
+# Those of fewer are written out where an upper bound is all that is asked for.
+_FEW = 160
 # Relative growth of the square, in three steps, below which the search ends.
 _SETTLED = 1e-4
 _WEIGHINGS = 8
@@ -56,6 +59,46 @@ def norm(linear: LinearMap, order: Order, store: Store | None = None) -> Bracket
     if key not in store:
         store[key] = _norm(linear, order)
     return store[key]
+
+
+@torch.no_grad()
+def upper_norm(linear: LinearMap, store: Store | None = None) -> float:
+    """Return the upper bound of the 2-norm alone, in much less time than a bracket.
+
+    It may be larger than that of `norm` by as much as brackets are wide.
+
+    Args:
+        linear: The map.
+        store: Where what is found is kept, and looked for, if given.
+    """
+    key = ("upper", linear.key)
+    if store is None or linear.key is None:
+        return _upper(linear)
+    if key not in store:
+        known = store.get((2, linear.key))
+        store[key] = Bracket(0.0, _upper(linear)) if known is None else known
+    return store[key].upper
+
+
+def _upper(linear: LinearMap) -> float:
+    if not math.prod(linear.shape) or not math.prod(linear.result):
+        return 0.0
+    if isinstance(linear.form, Moves):
+        return linear.form.upper()
+    if not _sums(linear, 1).isfinite().all():
+        return math.inf
+    if linear.form is None:
+        return _weighed(linear.absolute(), 0.0)
+    side = min(math.prod(linear.shape), math.prod(linear.result))
+    small = side <= _FEW and not isinstance(linear.form, Scale | Blocks)
+    return _written(linear) if small else linear.form.upper()
+
+
+def _written(linear: LinearMap) -> float:
+    """Bound the matrix of a small map, written out."""
+    matrix = _matrix(linear)
+    off = rounding(linear.terms) * float(matrix.norm())
+    return outward(largest_singular(matrix[None]) + off)
 
 
 def _norm(linear: LinearMap, order: Order) -> Bracket:
@@ -109,18 +152,23 @@ def _euclidean(linear: LinearMap) -> Bracket:
 
 def _written_out(linear: LinearMap) -> Bracket:
     """Decompose the matrix of a small map."""
-    inwards = math.prod(linear.shape) <= math.prod(linear.result)
-    shape, run = (
-        (linear.shape, linear.apply) if inwards else (linear.result, linear.adjoint)
-    )
-    units = torch.eye(math.prod(shape), dtype=torch.float64).reshape(-1, *shape)
-    matrix = run(units).flatten(1)
+    matrix = _matrix(linear)
     values = torch.linalg.svdvals(matrix)
     # Backward errors, of the matrix and of the decomposition, are relative to the norm
     # of all its numbers.
     off = rounding(linear.terms + sum(matrix.shape)) * float(matrix.norm())
     value = float(values.max())
     return Bracket(max(value - off, 0.0), outward(value + off))
+
+
+def _matrix(linear: LinearMap) -> Tensor:
+    """Return the matrix of a map, or its transpose."""
+    inwards = math.prod(linear.shape) <= math.prod(linear.result)
+    shape, run = (
+        (linear.shape, linear.apply) if inwards else (linear.result, linear.adjoint)
+    )
+    units = torch.eye(math.prod(shape), dtype=torch.float64).reshape(-1, *shape)
+    return run(units).flatten(1)
 
 
 def _weighed(absolute: LinearMap, known: float) -> float:

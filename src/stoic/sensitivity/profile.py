@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from stoic.network.folds import only_norm
 from stoic.sensitivity.bracket import Bracket
+from stoic.sensitivity.linear import compose
 from stoic.sensitivity.maps import linear_map
 from stoic.sensitivity.norms import Store, norm
 from stoic.sensitivity.operators.contract import two_norm
@@ -24,7 +26,8 @@ class LayerGain:
         name: Of its module.
         value: Of its result.
         operator: Its short name.
-        norm: Its operator norm, between two bounds.
+        norm: Its operator norm, between two bounds; with that of a batch norm that
+            alone reads it.
         amplifies: Relative error of its result per relative error of what it reads, at
             most, as a median over the inputs: norm times the size of what is read over
             that of the result.
@@ -44,22 +47,28 @@ def profile(reach: Reach, store: Store) -> tuple[LayerGain, ...]:
         reach: Of a batch.
         store: Norms that are known already.
     """
-    layers = (_layer(passed, store) for passed in reach.passed.values())
+    layers = (_layer(passed, reach, store) for passed in reach.passed.values())
     return tuple(layer for layer in layers if layer is not None)
 
 
-def _layer(passed: Passed, store: Store) -> LayerGain | None:
+def _layer(passed: Passed, reach: Reach, store: Store) -> LayerGain | None:
     call = passed.call
     weights = [call.golden(name) for name in call.step.inputs if name in call.fixed]
-    # A layer mixes what it reads with a stored weight; a batch norm is part of one.
+    # A layer mixes what it reads with a stored weight.
     if not any(isinstance(each, Tensor) and each.dim() > 1 for each in weights):
         return None
-    linear = linear_map(call)
+    linear, result = linear_map(call), call.result
     if linear is None:
         return None
+    after = only_norm(reach.program, call.step)
+    if after is not None and after.name in reach.passed:
+        both = reach.passed[after.name].call
+        scale = linear_map(both)
+        if scale is not None:
+            linear, result = compose(linear, scale), both.result
     bracket = norm(linear, 2, store)
     read = two_norm(call.golden(call.reads[0]).abs())
-    ratio = bracket.upper * read / two_norm(call.result.abs())
+    ratio = bracket.upper * read / two_norm(result.abs())
     return LayerGain(
         call.step.path or call.step.name,
         call.step.name,

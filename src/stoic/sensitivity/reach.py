@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 from stoic.network.certified.contract import Call
+from stoic.network.folds import only_norm
 from stoic.network.program import Program, Values
 from stoic.network.smooth import floats
 from stoic.sensitivity.operators import turn_of
@@ -29,7 +29,7 @@ from stoic.sensitivity.perturbation import Perturbation, WrongWords
 from stoic.sensitivity.still import Still
 from stoic.sensitivity.stored import error_of
 
-__all__ = ["Gain", "NotKnownError", "Passed", "Reach", "reached", "wide"]
+__all__ = ["Gain", "NotKnownError", "Passed", "Reach", "reached", "reached_by", "wide"]
 
 _SIZE = torch.ops.aten.sym_size.int
 Gain: TypeAlias = Callable[..., float]
@@ -47,23 +47,17 @@ class Passed:
     Args:
         call: The step on golden values, float64.
         turn: What it does with what it reads.
-        rounding: What it adds to the deviation by rounding.
-        wrong: What it adds because of wrong stored words.
+        source: What it adds to the deviation by itself: rounding, and wrong stored
+            words; 0 of an exact step.
         moved: How far its result may move in all.
         product: The same by norms of operators alone: the 2-norm, [inputs].
     """
 
     call: Call
     turn: Turn
-    rounding: Tensor
-    wrong: Tensor
+    source: Tensor | float
     moved: Moved
     product: Tensor
-
-    @property
-    def source(self) -> Tensor:
-        """All that it adds to the deviation by itself."""
-        return self.rounding + self.wrong
 
 
 @dataclass(frozen=True)
@@ -81,8 +75,8 @@ class Reach:
     program: Program
     values: Values
     given: Mapping[str, Moved]
-    passed: Mapping[str, Passed]
-    errors: Mapping[str, Any]
+    passed: dict[str, Passed]
+    errors: dict[str, Any]
 
     def moved(self, name: str) -> Moved:
         """Return how far a value that deviates may move.
@@ -125,7 +119,6 @@ def _wide(value: Any) -> Any:
     return value
 
 
-@torch.no_grad()
 def reached(
     program: Program,
     leaves: Sequence[Any],
@@ -144,41 +137,68 @@ def reached(
         NotKnownError: An operator has no bound.
         ValueError: A golden value is not finite.
     """
+    (found,) = reached_by(program, leaves, [perturbation], gain)
+    return found
+
+
+@torch.no_grad()
+def reached_by(
+    program: Program,
+    leaves: Sequence[Any],
+    perturbations: Sequence[Perturbation],
+    gain: Gain = lambda *calls: math.inf,
+) -> list[Reach]:
+    """Return the same for several perturbations, each by itself, in one golden run.
+
+    Arguments and errors are those of `reached`.
+    """
     _check_casts(program)
     ours = wide(program)
     values = ours.given([_wide(leaf) for leaf in leaves])
-    given = {
-        name: _given(values[name], perturbation)
-        for name in ours.inputs
-        if floats(values[name])
-    }
-    if perturbation.radius and not given:
-        raise ValueError(
-            "radius must be 0 where no input has floating-point numbers, got "
-            f"{perturbation.radius}; begin at what the embedding gives: beginning_at"
-        )
-    errors: dict[str, Any] = {}
-    reach = Reach(ours, values, given, passed := {}, errors)
-    fixed = {*ours.stored, *(set(ours.inputs) - given.keys())}
+    floating = [name for name in ours.inputs if floats(values[name])]
+    reaches = [
+        Reach(ours, values, _all_given(values, floating, each), {}, {})
+        for each in perturbations
+    ]
+    both = [*zip(reaches, perturbations, strict=True)]
+    fixed = {*ours.stored, *(set(ours.inputs) - {*floating})}
     count = _count(leaves)
     parts, still = Parts(ours, values, fixed, count), Still(ours, values, fixed, count)
     for step in (part for whole in ours.steps for part in parts.of(whole)):
         values[step.name] = step(values.__getitem__)
         for name in still.read_by(step):
             fixed.remove(name)
-            passed[name] = _still(still.calls[name], errors.pop(name))
+            for reach in reaches:
+                error = reach.errors.pop(name)
+                reach.passed[name] = _still(still.calls[name], error)
         call = Call(step, values.__getitem__, fixed.intersection(step.inputs))
         if step.op is _SIZE or fixed.issuperset(step.inputs):
-            error = _error(call, reach, perturbation)
+            errors = [_error(call, reach, each) for reach, each in both]
             if still.begins(call):
-                passed[step.name] = _still(call, error)
+                for reach, error in zip(reaches, errors, strict=True):
+                    reach.passed[step.name] = _still(call, error)
             else:
                 fixed.add(step.name)
-                errors[step.name] = error
+                for reach, error in zip(reaches, errors, strict=True):
+                    reach.errors[step.name] = error
         elif floats(values[step.name]):
             _check_finite(call)
-            passed[step.name] = _passed(call, reach, perturbation, gain)
-    return reach
+            shared: dict[str, Any] = {}
+            for reach, each in both:
+                passing = _Passing(call, reach, each, gain, shared)
+                reach.passed[step.name] = passing.passed()
+    return reaches
+
+
+def _all_given(
+    values: Values, names: Sequence[str], perturbation: Perturbation
+) -> dict[str, Moved]:
+    if perturbation.radius and not names:
+        raise ValueError(
+            "radius must be 0 where no input has floating-point numbers, got "
+            f"{perturbation.radius}; begin at what the embedding gives: beginning_at"
+        )
+    return {name: _given(values[name], perturbation) for name in names}
 
 
 def _still(call: Call, error: Tensor | None) -> Passed:
@@ -193,7 +213,7 @@ def _still(call: Call, error: Tensor | None) -> Passed:
     turn = Turn(nothing, lambda *norms: none, Adjoint(back, back))
     wrong = nothing if error is None else error
     moved = Moved.tightened(wrong, two_norm(wrong))
-    return Passed(call, turn, nothing, wrong, moved, moved.norm)
+    return Passed(call, turn, wrong, moved, moved.norm)
 
 
 def _check_casts(program: Program) -> None:
@@ -237,29 +257,64 @@ def _given(value: Tensor, perturbation: Perturbation) -> Moved:
     return Moved(beside(side, value).expand_as(value).contiguous(), norm)
 
 
-def _passed(call: Call, reach: Reach, perturbation: Perturbation, gain: Gain) -> Passed:
-    """Bound one step, what it adds by itself included."""
-    if any(n not in reach.passed and n not in reach.given for n in call.reads):
-        raise _not_known(call, reach.program)
-    reads = [reach.moved(name) for name in call.reads]
-    words = WrongWords(perturbation, reach.program.stored, reach.errors)
-    turn = turn_of(Crossing(call, tuple(reads), words, partial(gain, call)))
-    if turn is None:
-        raise _not_known(call, reach.program)
-    errors = (torch.zeros_like(call.result) + turn.errors) * UP
-    rounding = _rounding(call, turn, errors, perturbation)
-    source = two_norm(rounding + errors)
-    norm = _stretched(turn, [moved.norm for moved in reads]) + source
-    product = _stretched(turn, [*map(reach.product, call.reads)]) + source
-    before = _before(call, turn, reach)
-    if before is not None:
-        assert turn.carry is not None
-        added = two_norm(turn.carry(before.source)) + source
-        both, (read,) = gain(before.call, call), before.call.reads
-        norm = torch.minimum(norm, _times(reach.moved(read).norm, both) + added)
-        product = torch.minimum(product, _times(reach.product(read), both) + added)
-    moved = Moved.tightened(turn.most + rounding + errors, norm)
-    return Passed(call, turn, rounding, errors, moved, product)
+@dataclass(frozen=True)
+class _Passing:
+    """A step on its way to being bounded.
+
+    Args:
+        call: The step on golden values.
+        reach: Of the steps before.
+        perturbation: What may differ.
+        gain: The 2-norm of a step's linear map, or infinity.
+        shared: What is the same for all perturbations.
+    """
+
+    call: Call
+    reach: Reach
+    perturbation: Perturbation
+    gain: Gain
+    shared: dict[str, Any]
+
+    def passed(self) -> Passed:
+        """Bound the step, what it adds by itself included."""
+        call, reach = self.call, self.reach
+        if any(n not in reach.passed and n not in reach.given for n in call.reads):
+            raise _not_known(call, reach.program)
+        reads = [reach.moved(name) for name in call.reads]
+        words = WrongWords(self.perturbation, reach.program.stored, reach.errors)
+        own = tuple(reads), words, self._own_gain, self.shared
+        turn = turn_of(Crossing(call, *own))
+        if turn is None:
+            raise _not_known(call, reach.program)
+        source = _source(call, turn, self.perturbation)
+        size = two_norm(source) if isinstance(source, Tensor) else 0.0
+        norm = _stretched(turn, [moved.norm for moved in reads]) + size
+        product = _stretched(turn, [*map(reach.product, call.reads)]) + size
+        before = _before(call, turn, reach)
+        if before is not None:
+            assert turn.carry is not None
+            added = size
+            if isinstance(before.source, Tensor):
+                added = two_norm(turn.carry(before.source)) + size
+            both, (read,) = self._gain(before.call, call), before.call.reads
+            norm = torch.minimum(norm, _times(reach.moved(read).norm, both) + added)
+            product = torch.minimum(product, _times(reach.product(read), both) + added)
+        most = turn.most + source if isinstance(source, Tensor) else turn.most
+        return Passed(call, turn, source, Moved.tightened(most, norm), product)
+
+    def _own_gain(self) -> float:
+        """Leave out what a batch norm is taken together with."""
+        if only_norm(self.reach.program, self.call.step) is not None:
+            return math.inf
+        return self._gain(self.call)
+
+    def _gain(self, *calls: Call) -> float:
+        """Ask once for a norm that all perturbations share."""
+        name = f"gain of {len(calls)}"
+        if name not in self.shared:
+            self.shared[name] = self.gain(*calls)
+        found: float = self.shared[name]
+        return found
 
 
 def _not_known(call: Call, program: Program) -> NotKnownError:
@@ -277,12 +332,14 @@ def _times(norm: Tensor, gain: float) -> Tensor:
 
 def _stretched(turn: Turn, norms: Sequence[Tensor]) -> Tensor:
     """Stretch norms; what does not move does not move however far a map stretches."""
-    if not norms:
-        return turn.stretch()
-    still = torch.stack([*norms]).amax(0) == 0
+    stretched = turn.stretch(*norms)
+    if bool((stretched < math.inf).all()):
+        return stretched
     # Infinity times 0 is not known.
-    stretched = turn.stretch(*norms).nan_to_num(math.inf, math.inf)
-    return torch.where(still, 0.0, stretched)
+    stretched = stretched.nan_to_num(math.inf, math.inf)
+    if not norms:
+        return stretched
+    return torch.where(torch.stack([*norms]).amax(0) == 0, 0.0, stretched)
 
 
 def _before(call: Call, turn: Turn, reach: Reach) -> Passed | None:
@@ -293,19 +350,20 @@ def _before(call: Call, turn: Turn, reach: Reach) -> Passed | None:
     return before if before.turn.carry is not None else None
 
 
-def _rounding(
-    call: Call, turn: Turn, errors: Tensor, perturbation: Perturbation
-) -> Tensor:
-    """Return what a step adds by rounding, inside it and as its result is stored."""
-    rounding = torch.zeros_like(call.result)
+def _source(call: Call, turn: Turn, perturbation: Perturbation) -> Tensor | float:
+    """Return what a step adds: rounding, inside and of its result, and wrong words."""
+    errors, rounding = turn.errors, torch.zeros((), dtype=torch.float64)
     if turn.size is not None:
         inside = turn.terms * perturbation.sums
         inside = inside / (1 - inside) if inside < 1 else math.inf
         # Our own float64 rounds, too.
         inside = max(inside, turn.terms * 2.0**-52)
         stored = perturbation.values / (1 - perturbation.values)
-        rounding = turn.size * (inside + stored * (1 + inside))
-    step = perturbation.value_steps.get(call.step.name, 0.0)
-    size = call.result.abs() + turn.most + errors + rounding
-    own = step(size) if callable(step) else step
-    return (rounding + own) * UP
+        rounding = turn.size * ((inside + stored * (1 + inside)) * UP)
+    step = perturbation.value_steps.get(call.step.name)
+    if step is not None:
+        size = call.result.abs() + turn.most + errors + rounding
+        rounding = rounding + (step(size) if callable(step) else step)
+    elif turn.size is None and not isinstance(errors, Tensor):
+        return 0.0
+    return (rounding + errors).expand_as(call.result) * UP

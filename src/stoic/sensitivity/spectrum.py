@@ -13,6 +13,10 @@ __all__ = ["largest_singular"]
 _DECOMPOSED = 48
 # Steps of a power iteration, and its vectors, for many matrices and for few.
 _MANY, _FEW = (30, 2), (80, 6)
+# Steps after which vectors are made orthogonal again.
+_APART = 5
+# Of many matrices the largest few are looked at first.
+_FIRST = 12
 _MARGINS = (2e-4, 1e-3, 3e-3, 8e-3, 0.02, 0.05, 0.2, 1.0)
 _CHUNK = 1 << 22
 
@@ -45,7 +49,7 @@ def _largest(many: Tensor, known: float) -> float:
         return outward(scale * float(norms.max()), rounding(columns))
     gram = _gram(many / scale)
     off = rounding(columns + rows) * float(_trace(gram).max())
-    if rows <= _DECOMPOSED:
+    if rows <= _DECOMPOSED and len(gram) <= _FIRST:
         square = float(torch.linalg.eigvalsh(gram).max())
     else:
         square = _proved(gram, (known / scale) ** 2)
@@ -68,17 +72,28 @@ def _proved(gram: Tensor, known: float) -> float:
     It succeeds for ``bound * I - gram`` only if that has no negative eigenvalue, up to
     roundings of its trace (Rump 2006).
     """
-    guess = max(_guess(gram), known)
+    # No eigenvalue is above the norm of all numbers.
+    sizes = torch.linalg.vector_norm(gram, dim=(-2, -1)) * (1 + 1e-9)
     identity = torch.eye(gram.shape[-1], dtype=gram.dtype)
     # Of the shifted matrix, too, the trace is what roundings are relative to.
     off = rounding(gram.shape[-1]) * gram.shape[-1]
+    guess = known
     for margin in _MARGINS:
+        guess = max(guess, _about(gram[sizes.topk(min(_FIRST, len(gram))).indices]))
         bound = guess * (1 + margin)
+        gram, sizes = gram[sizes > bound], sizes[sizes > bound]
         _, failed = torch.linalg.cholesky_ex(bound * identity - gram)
-        gram = gram[failed != 0]
+        gram, sizes = gram[failed != 0], sizes[failed != 0]
         if not len(gram):
             return bound * (1 + off)
     return float(torch.linalg.eigvalsh(gram).max()) * (1 + off)
+
+
+def _about(gram: Tensor) -> float:
+    """Return about the largest eigenvalue of some matrices."""
+    if gram.shape[-1] <= _DECOMPOSED:
+        return float(torch.linalg.eigvalsh(gram).max())
+    return _guess(gram)
 
 
 def _guess(gram: Tensor) -> float:
@@ -88,7 +103,9 @@ def _guess(gram: Tensor) -> float:
     shape = (len(gram), gram.shape[-1], beside)
     start = torch.randn(shape, generator=chance, dtype=torch.float64)
     vectors = start.to(gram.dtype)
-    for _ in range(steps):
-        vectors, _ = torch.linalg.qr(gram @ vectors)
+    for step in range(steps):
+        vectors = gram @ vectors
+        if step % _APART == _APART - 1:
+            vectors, _ = torch.linalg.qr(vectors)
     small = vectors.mH @ gram @ vectors
     return float(torch.linalg.eigvalsh(small).max())

@@ -11,7 +11,7 @@ from stoic.sensitivity.operators.contract import Crossing, OpRule, Turn
 from stoic.sensitivity.operators.largest import largest
 from stoic.sensitivity.operators.linear import linear
 from stoic.sensitivity.operators.mixed import matmul, product
-from stoic.sensitivity.operators.pointwise import pointwise
+from stoic.sensitivity.operators.pointwise import pointwise, relu
 from stoic.sensitivity.operators.pools import max_pool
 from stoic.sensitivity.operators.scaled import batch_norm, layer_norm, rms_norm
 from stoic.sensitivity.operators.several import products
@@ -27,6 +27,7 @@ __all__ = ["turn_of"]
 
 _ATEN = torch.ops.aten
 _OWN: dict[Any, tuple[OpRule, ...]] = {
+    _ATEN.relu.default: (relu,),
     _ATEN.max_pool2d.default: (max_pool,),
     _ATEN.amax.default: (largest,),
     _ATEN.max.dim: (largest,),

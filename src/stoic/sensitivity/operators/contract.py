@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from torch import Tensor
 from stoic.network.certified.contract import Call
 from stoic.sensitivity.perturbation import WrongWords
 
-__all__ = ["OWN", "UP", "Adjoint", "Crossing", "Moved", "OpRule", "Turn"]
+__all__ = ["OWN", "UP", "Adjoint", "Alone", "Crossing", "Moved", "OpRule", "Turn"]
 __all__ += ["beside", "two_norm"]
 
 OWN = 2.0**-50
@@ -21,6 +21,10 @@ OWN = 2.0**-50
 
 UP = 1 + 1e-9
 """Rounds a few operations of float64 up."""
+
+_Made = TypeVar("_Made")
+# Squares of what is smaller are not to be trusted.
+_SMALL = 1e-140
 
 
 @dataclass(frozen=True)
@@ -41,9 +45,10 @@ class Moved:
 
         What is not a number is not known, and so infinite.
         """
-        most = most.nan_to_num(torch.inf, torch.inf)
-        norm = norm.nan_to_num(torch.inf, torch.inf)
-        norm = torch.minimum(norm, two_norm(most))
+        own = two_norm(most)
+        if not bool(own.isfinite().all()):
+            most = most.nan_to_num(torch.inf, torch.inf)
+        norm = torch.minimum(norm.nan_to_num(torch.inf, torch.inf), own)
         return cls(torch.minimum(most, beside(norm, most)), norm)
 
 
@@ -56,12 +61,21 @@ class Crossing:
         moved: In the order of ``call.reads``.
         wrong: Errors of stored words, and of what is made of them alone.
         gain: The operator's 2-norm; infinite where it is not known.
+        shared: What hangs on golden values alone: the same for every perturbation.
     """
 
     call: Call
     moved: tuple[Moved, ...]
     wrong: WrongWords
     gain: Callable[[], float] = lambda: math.inf
+    shared: dict[str, Any] = field(default_factory=dict)
+
+    def once(self, name: str, make: Callable[[], _Made]) -> _Made:
+        """Return what hangs on golden values alone, made when first asked for."""
+        if name not in self.shared:
+            self.shared[name] = make()
+        found: _Made = self.shared[name]
+        return found
 
     def errors(self, name: str | None) -> Tensor | None:
         """Return the absolute errors of a stored value's words, if it has any."""
@@ -89,11 +103,41 @@ class Adjoint:
             read, likewise.
         absolute: The same of the derivative's absolute numbers, rounded up.
         fan: Roundings in a row of ``signed``.
+        single: Whether ``signed`` is for gradients in float32, and rounds as that.
     """
 
     signed: Callable[[Tensor], tuple[Tensor, ...]]
     absolute: Callable[[Tensor], tuple[Tensor, ...]]
     fan: int = 4
+    single: bool = False
+
+
+@dataclass(frozen=True)
+class Alone:
+    """A derivative by which no two elements of the result hang on the same element.
+
+    Args:
+        weights: Of each element of the value that is read, shaped as that; float32,
+            each off by a rounding at most.
+        sums: Adds up elements of the value that make one of the result.
+        spread: From elements of the result to the value's, in their places, with any
+            dimensions in front.
+        steps: In how many steps in a row.
+    """
+
+    weights: Tensor
+    sums: Callable[[Tensor], Tensor] = lambda value: value
+    spread: Callable[[Tensor], Tensor] = lambda result: result
+    steps: int = 1
+
+    def after(self, before: Alone) -> Alone:
+        """Return both in a row."""
+        return Alone(
+            before.weights * before.spread(self.weights),
+            lambda value: self.sums(before.sums(value)),
+            lambda result: before.spread(self.spread(result)),
+            self.steps + before.steps,
+        )
 
 
 @dataclass(frozen=True)
@@ -108,6 +152,8 @@ class Turn:
         bend: How far each element may be from where that derivative leads; 0 of a
             linear step.
         bend_norm: Bound of the 2-norm of that, beside the elements' own.
+        convex: Whether the result never falls below where that derivative leads.
+        alone: The derivative, where elements are kept apart.
         size: Largest absolute terms that are summed, for rounding; nothing where the
             result is exact.
         terms: Roundings in a row inside the step.
@@ -120,6 +166,8 @@ class Turn:
     adjoint: Adjoint
     bend: Tensor | float = 0.0
     bend_norm: Tensor | float = math.inf
+    convex: bool = False
+    alone: Alone | None = None
     size: Tensor | None = None
     terms: int = 0
     errors: Tensor | float = 0.0
@@ -136,7 +184,11 @@ def beside(numbers: Tensor, value: Tensor) -> Tensor:
 
 def two_norm(most: Tensor) -> Tensor:
     """Return the 2-norm of each input's elements, rounded up."""
-    largest = most.flatten(1).amax(1).clamp(min=1e-300)
-    scaled = most / beside(largest, most)
-    norm = scaled.flatten(1).square().sum(1).sqrt() * largest * UP
-    return torch.where(largest.isfinite(), norm, torch.inf)
+    flat = most.flatten(1)
+    norm: Tensor = torch.linalg.vector_norm(flat, dim=1) * UP
+    norm = norm.nan_to_num(torch.inf, torch.inf)
+    if not bool((norm < _SMALL).any()):
+        return norm
+    largest = flat.amax(1).clamp(min=1e-300)
+    scaled = torch.linalg.vector_norm(flat / largest[:, None], dim=1) * largest * UP
+    return torch.where(norm < _SMALL, scaled, norm)

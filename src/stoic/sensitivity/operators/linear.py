@@ -27,16 +27,19 @@ def linear(crossing: Crossing) -> Turn | None:
     call = crossing.call
     if not crossing.moved:
         return None
-    bound = _bound(call, len(crossing.value))
+    bound = crossing.once("bound", lambda: _bound(call, len(crossing.value)))
     if bound is None:
         return None
-    sizes = [call.golden(name).abs() + moved.most for name, moved in crossing.named]
-    errors = _errors(crossing, sizes)
-    size = bound.carry(*sizes) * UP + errors + bound.offset
+    most = bound.carry(*(moved.most for moved in crossing.moved)) * UP
+    errors, size = _errors(crossing), None
+    if isinstance(errors, Tensor) or bound.terms:
+        # As no number is subtracted, sums of golden sizes and moves are those of both.
+        size = crossing.once("golden size", lambda: _golden_size(call, bound))
+        size = size + most + errors
     return Turn(
-        most=bound.carry(*(moved.most for moved in crossing.moved)) * UP,
+        most=most,
         stretch=_stretch(crossing, bound),
-        adjoint=_adjoint(call, bound),
+        adjoint=crossing.once("adjoint", lambda: _adjoint(call, bound)),
         size=size if bound.terms else None,
         terms=bound.terms,
         errors=errors,
@@ -44,13 +47,20 @@ def linear(crossing: Crossing) -> Turn | None:
     )
 
 
+def _golden_size(call: Call, bound: Absolute) -> Tensor:
+    sizes = (call.golden(name).abs() for name in call.reads)
+    return bound.carry(*sizes) * UP + bound.offset
+
+
 def _bound(call: Call, inputs: int) -> Absolute | None:
     return bound_of(call, inputs) or summing(call, inputs)
 
 
-def _errors(crossing: Crossing, sizes: list[Tensor]) -> Tensor | float:
+def _errors(crossing: Crossing) -> Tensor | float:
     """Return what errors of stored words add: the map with errors in their place."""
     call = crossing.call
+    if not any(name in call.fixed for name in call.step.inputs):
+        return 0.0
     wrong = {name: crossing.errors(name) for name in call.step.inputs}
     if all(error is None for error in wrong.values()):
         return 0.0
@@ -65,6 +75,7 @@ def _errors(crossing: Crossing, sizes: list[Tensor]) -> Tensor | float:
 
     bound = _bound(Call(call.step, lookup, call.fixed), len(crossing.value))
     assert bound is not None
+    sizes = [call.golden(name).abs() + moved.most for name, moved in crossing.named]
     return (bound.carry(*sizes) + bound.offset) * UP
 
 
@@ -88,7 +99,9 @@ def _without_numbers(arg: Any) -> Any:
 def _stretch(crossing: Crossing, bound: Absolute) -> Callable[..., Tensor]:
     """Bound the 2-norm: by the map's own norm, or by the norms of what is joined."""
     if len(crossing.moved) == 1:
-        gain = min(crossing.gain(), _interpolated(crossing, bound))
+        gain = crossing.gain()
+        if gain == math.inf:
+            gain = crossing.once("gain", lambda: _interpolated(crossing, bound))
         return lambda norm: norm * gain
     op, shape = crossing.call.step.op, crossing.call.result.shape
     if op is _ATEN.cat.default:

@@ -9,9 +9,36 @@ from torch import Tensor
 
 from stoic.network.certified.contract import Call
 from stoic.sensitivity.derivatives import derivative_range
-from stoic.sensitivity.operators.contract import UP, Adjoint, Crossing, Turn
+from stoic.sensitivity.operators.contract import UP, Adjoint, Alone, Crossing, Turn
 
-__all__ = ["pointwise"]
+__all__ = ["pointwise", "relu"]
+
+
+def relu(crossing: Crossing) -> Turn | None:
+    """Cut off what is below 0: a value moves, and bends, by what is beyond 0."""
+    if not crossing.call.only(0):
+        return None
+    moved, value = crossing.moved[0], crossing.value
+    below = crossing.once("below", lambda: value.clamp(max=0.0))
+    alone = crossing.once("alone", lambda: Alone(_half_at_0(value)))
+    beyond = (moved.most - crossing.once("size", value.abs)).clamp_(min=0.0)
+    at_0 = crossing.once("at 0", lambda: bool((value == 0).any()))
+    return Turn(
+        most=(moved.most + below).clamp_(min=0.0),
+        stretch=lambda norm: norm,
+        adjoint=Adjoint(
+            lambda g: (g * alone.weights,), lambda g: (g * alone.weights,), 0
+        ),
+        # At 0 either side is as far from the mean of both slopes.
+        bend=beyond.where(value != 0, beyond / 2) if at_0 else beyond,
+        bend_norm=moved.norm,
+        convex=True,
+        alone=alone,
+    )
+
+
+def _half_at_0(value: Tensor) -> Tensor:
+    return (value > 0).float() + (value == 0).float() / 2
 
 
 def pointwise(crossing: Crossing) -> Turn | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stoic.network.certified.contract import Call, each_along
-from stoic.sensitivity.operators.contract import UP, Adjoint, Crossing, Turn
+from stoic.sensitivity.operators.contract import UP, Adjoint, Alone, Crossing, Turn
 
 __all__ = ["max_pool"]
 
@@ -25,6 +26,8 @@ def max_pool(crossing: Crossing) -> Turn | None:
     if call.step.kwargs or value.dim() != 4:
         return None
     moved, windows = crossing.moved[0], Windows.of(call)
+    if windows.apart:
+        return _apart(crossing, windows)
     above = _run(call, value + moved.most) - call.result
     below = call.result - _run(call, value - moved.most)
     elements = windows.elements(value)
@@ -45,6 +48,72 @@ def max_pool(crossing: Crossing) -> Turn | None:
         # Winner and other move by sqrt(2) times the norm of both, at most.
         bend_norm=moved.norm * math.sqrt(2 * windows.overlap) * UP,
     )
+
+
+def _apart(crossing: Crossing, windows: Windows) -> Turn:
+    """Bound maxima of windows that share no element.
+
+    The derivative is the mean of those of all elements that tie for the maximum, with
+    shares s. Where element i, behind by t, is the largest in the end, the result is
+    above that lead by (1 - s) times what i moves by, less shares of what the others do,
+    less t. It is never below, as no mean is above a maximum.
+    """
+    known = crossing.once("tiles", lambda: _Tiles.of(crossing, windows))
+    moved = crossing.moved[0]
+    most = windows.tiles(moved.most)
+    mean = (most * known.share).sum(0)
+    bend = (most * known.beside).sub_(known.behind).amax(0).add_(mean)
+    return Turn(
+        most=torch.maximum((most - known.behind).amax(0), mean) * UP,
+        stretch=lambda norm: norm,
+        adjoint=known.adjoint,
+        bend=bend.clamp_(min=0.0).mul_(UP),
+        bend_norm=moved.norm * (math.sqrt(2) * UP),
+        convex=True,
+        alone=known.alone,
+    )
+
+
+@dataclass(frozen=True)
+class _Tiles:
+    """What hangs on golden values alone, [elements of a window, *result].
+
+    Args:
+        behind: How far each element is behind the largest.
+        share: Of each in the derivative.
+        beside: 1 less both its share and that in the others' mean.
+        alone: The derivative.
+        adjoint: Likewise.
+    """
+
+    behind: Tensor
+    share: Tensor
+    beside: Tensor
+    alone: Alone
+    adjoint: Adjoint
+
+    @classmethod
+    def of(cls, crossing: Crossing, windows: Windows) -> _Tiles:
+        """Find who ties for the maximum of each window."""
+        behind = crossing.call.result - windows.tiles(crossing.value)
+        ties = behind == 0
+        # What is not finite was refused, so that somebody is the largest.
+        share = ties / ties.sum(0).double()
+        weights = windows.untiled(share).float()
+        sums, spread = _sums(windows), windows.spread
+
+        def back(gradient: Tensor) -> tuple[Tensor, ...]:
+            return (spread(gradient) * weights,)
+
+        return cls(
+            *(behind, share, 1 - 2 * share),
+            Alone(weights, sums, spread),
+            Adjoint(back, back, 1),
+        )
+
+
+def _sums(windows: Windows) -> Callable[[Tensor], Tensor]:
+    return lambda value: windows.tiles(value).sum(0)
 
 
 def _overtaken(highs: Tensor, winner: Tensor) -> Tensor:
@@ -112,6 +181,47 @@ class Windows:
             for r, p, n in zip(reach, self.padding, self.size, strict=True)
         ]
         return self.padding[1], after[1], self.padding[0], after[0]
+
+    @property
+    def apart(self) -> bool:
+        """Whether windows lie side by side, all within the value."""
+        sides = zip(self.shape, self.kernel, self.size, strict=True)
+        return (
+            self.kernel == self.stride
+            and self.padding == (0, 0)
+            and self.dilation == (1, 1)
+            and all(n * k <= size for n, k, size in sides)
+        )
+
+    def tiles(self, value: Tensor) -> Tensor:
+        """Return [elements of a window, *others, *windows], if they lie side by side.
+
+        Args:
+            value: [*others, *size].
+        """
+        (rows, columns), (high, wide) = self.shape, self.kernel
+        cut = value[..., : rows * high, : columns * wide]
+        grid = cut.reshape(*value.shape[:-2], rows, high, columns, wide)
+        return grid.movedim((-3, -1), (0, 1)).flatten(0, 1)
+
+    def untiled(self, tiles: Tensor) -> Tensor:
+        """Undo that; what is in no window is 0."""
+        grid = tiles.unflatten(0, self.kernel).movedim((0, 1), (-3, -1))
+        return self._filled(grid)
+
+    def spread(self, result: Tensor) -> Tensor:
+        """Give elements of a result to all elements of their windows."""
+        grid = result[..., :, None, :, None]
+        (rows, columns), (high, wide) = self.shape, self.kernel
+        shape = (*result.shape[:-2], rows, high, columns, wide)
+        return self._filled(grid.expand(shape))
+
+    def _filled(self, grid: Tensor) -> Tensor:
+        whole = grid.flatten(-4, -3).flatten(-2)
+        rows, columns = (
+            size - n for size, n in zip(self.size, whole.shape[-2:], strict=True)
+        )
+        return F.pad(whole, (0, columns, 0, rows)) if rows or columns else whole
 
     def elements(self, value: Tensor) -> Tensor:
         """Return [rows, channels, elements of a window, windows]; none is -infinity."""

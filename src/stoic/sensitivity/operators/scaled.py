@@ -9,6 +9,7 @@ from stoic.network.unstated import spread_eps
 from stoic.sensitivity.operators.contract import (
     UP,
     Adjoint,
+    Alone,
     Crossing,
     Turn,
     two_norm,
@@ -35,10 +36,14 @@ def batch_norm(crossing: Crossing) -> Turn | None:
     # The largest that the inverse can be; infinite where the variance may vanish.
     most_inverse = (variance - wrong[3] + call.arg(6)).clamp(min=0.0).rsqrt()
     off = wrong[0] * most_inverse + scale.abs() * (most_inverse - inverse)
-    moved = crossing.moved[0]
-    most = factor.abs() * moved.most * UP
-    reach = value.abs() + moved.most
-    errors = off * (reach + mean + wrong[2]) + factor.abs() * wrong[2] + wrong[1]
+    most = factor.abs() * UP * crossing.moved[0].most
+    golden = crossing.once(
+        "batch_norm", lambda: factor.abs() * (value.abs() + mean) * UP + beta
+    )
+    errors: Tensor | float = 0.0
+    if any(bool(each.any()) for each in wrong):
+        reach = value.abs() + crossing.moved[0].most
+        errors = off * (reach + mean + wrong[2]) + factor.abs() * wrong[2] + wrong[1]
 
     return Turn(
         most=most,
@@ -46,10 +51,11 @@ def batch_norm(crossing: Crossing) -> Turn | None:
         adjoint=Adjoint(
             lambda g: (g * factor,), lambda g: (g * factor.abs() * UP,), _TERMS
         ),
-        size=factor.abs() * (reach + mean) + errors + beta,
+        size=golden + most + errors,
         terms=_TERMS,
         errors=errors * UP,
         carry=lambda sizes: sizes * factor.abs() * UP,
+        alone=Alone(factor.float().expand(value.shape)),
     )
 
 

@@ -84,8 +84,11 @@ def _up(sizes: Tensor, terms: int, *factors: Tensor) -> Tensor:
 
 
 def _largest(factor: Tensor) -> float:
-    finite = factor.detach().where(factor.isfinite(), 0.0)
-    return float(finite.max()) if finite.numel() else 0.0
+    """Return the largest number that is one."""
+    largest = float(factor.max()) if factor.numel() else 0.0
+    if math.isfinite(largest):
+        return largest
+    return float(factor.where(factor.isfinite(), 0.0).max())
 
 
 def weighed(crossing: Crossing) -> Turn | None:
@@ -95,29 +98,71 @@ def weighed(crossing: Crossing) -> Turn | None:
     if found is None:
         return None
     ours, place, bias = found
-    weight = call.arg(place).double()
-    sizes, moved = _single(weight.abs()), crossing.moved[0]
-    value = crossing.value.abs() + moved.most
-    carried = ours.sizes(value, sizes)
-    wrong = _Wrong.of(crossing, place, bias)
-    errors = wrong.of_result(ours, carried, value)
-    offset = _offset(call, bias)
-    most = torch.minimum(
-        ours.sizes(moved.most, sizes), _by_rows(crossing, place, weight)
-    )
-
+    known = crossing.once("weighed", lambda: _Known.of(crossing, *found))
+    moved = crossing.moved[0]
+    moving = ours.sizes(moved.most, known.sizes)
+    # As no number is subtracted, sums of both are those of the sum.
+    carried = known.shown + moving
+    errors = _Wrong.of(crossing, place, bias).of_result(ours, carried, crossing)
     return Turn(
-        most=most,
+        most=known.most(moving, moved.norm),
         stretch=lambda norm: norm * crossing.gain(),
-        adjoint=Adjoint(
-            lambda gradient: (_rows(ours.back, gradient, weight),),
-            lambda gradient: (_rows(ours.sizes_back, gradient, sizes),),
-            ours.fan,
-        ),
-        size=carried + errors + offset,
+        adjoint=known.adjoint,
+        size=carried + errors + known.offset,
         terms=ours.terms + _EXTRA,
         errors=errors,
-        carry=lambda each: ours.sizes(each, sizes),
+        carry=lambda each: ours.sizes(each, known.sizes),
+    )
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What hangs on the weight and golden values alone.
+
+    Args:
+        sizes: Absolute numbers of the weight; float32, rounded up.
+        shown: What they make of the value's absolute numbers.
+        rows: 2-norm of the row of each element of the result, if it is known.
+        offset: Absolute numbers of the bias.
+        adjoint: Backwards.
+    """
+
+    sizes: Tensor
+    shown: Tensor
+    rows: Tensor | None
+    offset: Tensor | float
+    adjoint: Adjoint
+
+    def most(self, moving: Tensor, norm: Tensor) -> Tensor:
+        """Bound each element by its row's norm times the deviation's, too."""
+        if self.rows is None:
+            return moving
+        return torch.minimum(moving, self.rows * beside(norm, moving))
+
+    @classmethod
+    def of(cls, crossing: Crossing, ours: _Map, place: int, bias: int | None) -> _Known:
+        """Read them from the golden call."""
+        call = crossing.call
+        weight = call.arg(place).double()
+        sizes = _single(weight.abs())
+        return cls(
+            sizes,
+            ours.sizes(crossing.value.abs(), sizes),
+            _row_norms(call, weight),
+            _offset(call, bias),
+            _adjoint(call, ours, weight, sizes),
+        )
+
+
+def _adjoint(call: Call, ours: _Map, weight: Tensor, sizes: Tensor) -> Adjoint:
+    """Carry gradients in float32 through convolutions, where most of the work is."""
+    single = call.step.op in _CONVOLUTIONS | _TURNED and is_plain(weight.device)
+    signed = weight.float() if single else weight
+    return Adjoint(
+        lambda gradient: (_rows(ours.back, gradient, signed),),
+        lambda gradient: (_rows(ours.sizes_back, gradient, sizes),),
+        ours.fan,
+        single,
     )
 
 
@@ -157,10 +202,13 @@ class _Wrong:
             0.0 if off is None else _in_channels(call, off),
         )
 
-    def of_result(self, ours: _Map, carried: Tensor, value: Tensor) -> Tensor:
+    def of_result(
+        self, ours: _Map, carried: Tensor, crossing: Crossing
+    ) -> Tensor | float:
         """Return what they add to the result."""
-        errors = carried * self.share + self.bias
+        errors = carried * self.share + self.bias if self.share else self.bias
         if self.weight is not None:
+            value = crossing.value.abs() + crossing.moved[0].most
             errors = errors + ours.sizes(value, self.weight)
         return errors
 
@@ -175,17 +223,15 @@ def _in_channels(call: Call, numbers: Tensor) -> Tensor:
     return numbers if dims is None else numbers.reshape(-1, *[1] * dims)
 
 
-def _by_rows(crossing: Crossing, place: int, weight: Tensor) -> Tensor:
-    """Bound each element by the norm of its row times that of the deviation."""
-    result, op = crossing.call.result, crossing.call.step.op
+def _row_norms(call: Call, weight: Tensor) -> Tensor | None:
+    """Return the norm of each row, beside the result."""
+    op = call.step.op
     if op in _TURNED:
-        return torch.full_like(result, math.inf)
+        return None
     by_row = op in _CONVOLUTIONS or op is _ATEN.linear.default
     flat = weight.flatten(1) if by_row else weight.t()
-    rows = flat.norm(dim=1) * UP
-    shape = (-1, *[1] * _CONVOLUTIONS.get(op, 0))
-    bound: Tensor = rows.reshape(shape) * beside(crossing.moved[0].norm, result)
-    return bound
+    rows: Tensor = flat.norm(dim=1) * UP
+    return rows.reshape(-1, *[1] * _CONVOLUTIONS.get(op, 0))
 
 
 def _map_of(call: Call) -> tuple[_Map, int, int | None] | None:

@@ -1,0 +1,154 @@
+"""What steps add, as gradients weigh it: against sums written out."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from sensitivity_networks import made
+from stoic.network.captured import CapturedSubject
+from stoic.network.prepare import prepare
+from stoic.network.subject import Inputs
+from stoic.sensitivity.amounts import Amounts, Weights
+from stoic.sensitivity.condition import condition, conditions
+from stoic.sensitivity.linear import stencilled
+from stoic.sensitivity.norms import norm, upper_norm
+from stoic.sensitivity.operators.contract import Alone
+from stoic.sensitivity.perturbation import Perturbation
+from stoic.sensitivity.reach import reached
+from stoic.sensitivity.stencil import Stencil
+
+
+def test_questions_asked_together_are_answered_as_each_by_itself() -> None:
+    program, x, scores = made("stacked")
+    asked = [
+        *(Perturbation(radius=radius) for radius in (1e-6, 1e-2)),
+        *(Perturbation(stored=1e-4), Perturbation.of_format(torch.bfloat16)),
+    ]
+
+    together = conditions(program, [x], scores, asked)
+
+    for one, each in zip(together, asked, strict=True):
+        alone = condition(program, [x], scores, each)
+        for name in ("product", "interval", "linearised", "local", "average"):
+            found, wanted = getattr(one, name), getattr(alone, name)
+            assert torch.allclose(found, wanted, rtol=1e-4), name
+
+
+def test_sums_are_those_of_float64_rounded_up() -> None:
+    torch.manual_seed(0)
+    gradient = torch.randn(3, 2, 5, 4, 4)
+    most = [torch.rand(2, 5, 4, 4).double() * 10.0**k for k in (-30, 0, 30)]
+    exact, amounts = gradient.double(), torch.stack(most)
+
+    both, _ = Weights(gradient).of(Amounts.of("step", most))
+    rise, fall = Weights(gradient).of(Amounts.of("step", most, convex=True))
+
+    size = (exact.abs() * amounts[:, None]).flatten(3).sum(3)
+    up = (exact.clamp(min=0) * amounts[:, None]).flatten(3).sum(3)
+    for found, wanted in ((both, size), (rise, up), (fall, size - up)):
+        assert (found >= wanted).all()
+        assert torch.allclose(found, wanted, rtol=1e-3)
+
+
+def test_norms_bound_where_elements_say_less() -> None:
+    torch.manual_seed(1)
+    gradient, off = torch.randn(3, 2, 6), torch.rand(2, 6).double() * 100
+    off[:, ::2] = 0.0
+    norm_of_all = torch.ones(2, dtype=torch.float64)
+    amounts = Amounts.of("step", [off], convex=True).bounded([norm_of_all])
+
+    rise, fall = Weights(gradient).of(amounts)
+
+    exact = gradient.double() * (off > 0)
+    wanted = exact.clamp(min=0).norm(dim=2)
+    assert (rise[0] >= wanted).all()
+    assert torch.allclose(rise[0], wanted, atol=0.02)
+    wanted = exact.clamp(max=0).norm(dim=2)
+    assert (fall[0] >= wanted).all()
+    assert torch.allclose(fall[0], wanted, atol=0.02)
+
+
+def test_what_is_carried_on_weighs_as_it_did() -> None:
+    torch.manual_seed(2)
+    weights, later = torch.randn(2, 8), torch.randn(3, 2, 4)
+    alone = Alone(
+        weights,
+        lambda value: value.unflatten(-1, (4, 2)).sum(-1),
+        lambda result: result.repeat_interleave(2, -1),
+    )
+    amounts = Amounts.of("step", [torch.rand(2, 8).double()], convex=True)
+    amounts = amounts.bounded([torch.full((2,), 0.3, dtype=torch.float64)])
+
+    before = Weights(alone.spread(later) * weights).of(amounts)
+    after = Weights(later).of(amounts.through(alone))
+
+    for one, other in zip(before, after, strict=True):
+        # Where signs change, norms are those of both directions.
+        assert (other >= one * (1 - 1e-4)).all()
+        assert (other <= one * 3).all()
+    plain = Amounts.of("step", [torch.rand(2, 8).double()])
+    one, _ = Weights(alone.spread(later) * weights).of(plain)
+    other, _ = Weights(later).of(plain.through(alone))
+    assert torch.allclose(one, other, rtol=1e-4)
+
+
+def test_what_is_infinite_stays_so_and_spoils_nothing_else() -> None:
+    gradient = torch.ones(1, 2, 3)
+    off = torch.ones(2, 3, dtype=torch.float64)
+    off[0, 1] = torch.inf
+
+    found, _ = Weights(gradient).of(Amounts.of("step", [off]))
+
+    assert found[0, 0, 0] == torch.inf
+    assert 3 <= found[0, 0, 1] < 3.001
+
+
+class Pooled(nn.Module):
+    """A maximum of windows, with a row and a column that are in none."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.max_pool2d(x, 2)
+
+
+def test_maxima_of_ties_bend_as_far_as_corners_do_and_only_upwards() -> None:
+    torch.manual_seed(3)
+    x = torch.randint(0, 3, (4, 2, 5, 5)).float()
+    x[0] = 1.0
+    subject = prepare(Pooled().eval(), Inputs((x,), {}))
+    assert isinstance(subject, CapturedSubject)
+    program = subject.program
+    (name,) = program.output_names
+    reach = reached(program, [x], Perturbation(radius=0.3))
+    passed, (given,) = reach.passed[name], reach.given.values()
+    alone, golden = passed.turn.alone, reach.values[name]
+    assert alone is not None
+    largest = torch.zeros_like(golden)
+
+    for turn in range(400):
+        d = (torch.rand_like(given.most) * 2 - 1) * given.most
+        d = d if turn % 2 else d.sign() * given.most
+        moved = nn.functional.max_pool2d(x.double() + d, 2)
+        bend = moved - golden - alone.sums(d * alone.weights)
+        assert (bend >= -1e-6).all()
+        assert (bend <= passed.turn.bend + 1e-6).all()
+        assert ((moved - golden).abs() <= passed.turn.most + 1e-9).all()
+        largest = torch.maximum(largest, bend)
+
+    assert (largest > 0.6 * passed.turn.bend).all()
+
+
+def test_upper_bounds_alone_hold_and_are_close_to_brackets() -> None:
+    torch.manual_seed(4)
+    for size, channels, stride in ((4, 8, 1), (9, 20, 1), (12, 60, 2), (7, 64, 1)):
+        weight = torch.randn(channels, channels // 2, 3, 3, dtype=torch.float64)
+        out = (size - 1) // stride + 1
+        stencil = Stencil(
+            *(weight, 1, (size, size), (out, out)), (stride,) * 2, (1, 1), (1, 1)
+        )
+        linear = stencilled(stencil)
+
+        upper = upper_norm(linear, {})
+
+        bracket = norm(linear, 2)
+        assert bracket.lower <= upper < bracket.upper * 1.05
