@@ -114,6 +114,8 @@ def conditions(
     gain = gain_by_norms({} if store is None else store)
     reaches = reached_by(program, leaves, perturbations, gain)
     judged = reaches[0].values[scores]
+    # Scores that nothing moves are refused before any way back.
+    reaches[0].moved(scores)
     count = judged[0].numel()
     if count > _MOST_SCORES:
         return [_condition(reach, scores, None) for reach in reaches]
