@@ -43,7 +43,9 @@ def test_a_distance_is_a_sum_of_squares_that_no_feature_exceeds_alone() -> None:
 
     told = some_distance().told(rows)
 
-    by_hand = [sum(math.floor(min(64 * part, 128) ** 2) for part in row) for row in away]
+    by_hand = [
+        sum(math.floor(min(64 * part, 128) ** 2) for part in row) for row in away
+    ]
     # A square that is all but whole is rounded to one side or the other.
     assert np.mean(told[:, 0] != by_hand) < 0.01
     assert np.abs(told[:, 0] - by_hand).max() <= 1
