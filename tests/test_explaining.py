@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from stoic.causes.extractors.neurons import Layers
 from stoic.causes.failures import UNKNOWN, Examples, Failures, Inquiry
 from stoic.causes.pipeline import NOISE, Pipeline
 from stoic.causes.reductions import Pca
+from stoic.causes.retraining import Learning
 from stoic.cli import main
 from stoic.explaining import (
     all_pipelines,
@@ -26,6 +28,7 @@ from stoic.explaining import (
     ranked,
     row_of,
 )
+from stoic.improving import improve
 from stoic.report.causes import write_causes_report
 
 ROWS = 45
@@ -148,6 +151,34 @@ def test_there_are_99_pipelines_each_with_a_name_of_its_own() -> None:
     assert len(names) == 99
 
 
+def test_retraining_on_failures_of_each_cluster_mends_others() -> None:
+    found = improve(
+        inquiry(),
+        PIPELINE,
+        budget=12,
+        repeats=2,
+        learning=Learning(epochs=60, rate=0.03, batch=16),
+    )
+    none, random, clusters = found.gains
+    assert [gain.chosen for gain in found.gains] == ["none", "at random", "by clusters"]
+    assert none.failing == 0
+    assert clusters.failing > random.failing > 0
+    assert np.mean(clusters.mended) > np.mean(none.mended)
+    mean, low, high = found.advantage
+    assert low <= mean <= high
+    assert mean == pytest.approx(np.mean(clusters.mended) - np.mean(random.mended))
+    json.dumps(found.as_record())
+
+
+def test_retraining_takes_three_parts_of_failures() -> None:
+    asked = inquiry()
+    few = replace(asked, failures=asked.failures.rows(range(29)))
+    with pytest.raises(ValueError, match="failures must be at least 30"):
+        improve(few, PIPELINE)
+    with pytest.raises(ValueError, match="repeats must be at least 2"):
+        improve(asked, PIPELINE, repeats=1)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -155,6 +186,8 @@ def test_there_are_99_pipelines_each_with_a_name_of_its_own() -> None:
         (("signs", "--clustering", "x"), "clustering must be one of K-means"),
         (("signs", "--failures", "3"), "at least"),
         (("nothing",), "case must be one of"),
+        (("retrain", "signs", "--epochs", "0"), "epochs must be at least 1"),
+        (("retrain", "signs", "--rate", "2"), "rate must be above 0"),
     ],
 )
 def test_wrong_words_are_answered_in_one_line(

@@ -25,7 +25,7 @@ LAYERS = {
     **dict.fromkeys(
         (
             *("report", "cases", "settings", "study"),
-            *("columns", "conditioning", "explaining", "monitoring"),
+            *("columns", "conditioning", "explaining", "improving", "monitoring"),
             *("predicting", "widths", "cli"),
         ),
         SURFACE,

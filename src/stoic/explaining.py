@@ -205,7 +205,7 @@ def stages() -> tuple[Mapping[str, Reduction], Mapping[str, Clustering]]:
 
 
 def pipeline_of(
-    extractor: str = "layers", reduction: str = "UMAP", clustering: str = "DBSCAN"
+    extractor: str = "layers", reduction: str = "UMAP", clustering: str = "HDBSCAN"
 ) -> Pipeline:
     """Return a pipeline by the names of its stages.
 
@@ -284,7 +284,7 @@ def explain(
 
     Args:
         inquiry: A network with failures, such as `stoic.failing` finds.
-        pipeline: How; features of all layers, UMAP and DBSCAN by default.
+        pipeline: How; features of all layers, UMAP and HDBSCAN by default.
         seed: Of what is left to chance.
         progress: Told of stages done, and how many there are.
 

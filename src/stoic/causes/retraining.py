@@ -36,6 +36,13 @@ class Learning:
     rate: float = 3e-4
     batch: int = 64
 
+    def __post_init__(self) -> None:
+        for name, value in (("epochs", self.epochs), ("batch", self.batch)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        if not 0 < self.rate < 1:
+            raise ValueError(f"rate must be above 0 and below 1, got {self.rate:g}")
+
 
 def assigned(
     features: Features, clusters: Clusters, others: Features

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from stoic.cli.ending import one_line
 from stoic.cli.options import AsJson, CaseName, Seed
@@ -19,21 +20,43 @@ if TYPE_CHECKING:
 __all__ = ["causes"]
 
 
-def causes(
+class _CaseFirst(TyperGroup):
+    """Takes a first word that is no command for a case, whose causes are found."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put ``find`` before the name of a case."""
+        if args and args[0] not in (*self.commands, "--help"):
+            args = ["find", *args]
+        return super().parse_args(ctx, args)
+
+
+causes = typer.Typer(
+    name="causes",
+    cls=_CaseFirst,
+    help="Which few things do all failures of a network look like? "
+    "'stoic causes CASE' is short for 'stoic causes find CASE'.",
+    no_args_is_help=True,
+)
+
+FailureCount = Annotated[int, typer.Option("--failures", help="How many to look at.")]
+ExtractorName = Annotated[
+    str, typer.Option("--extractor", help="Of features; 'list' lists them.")
+]
+ReductionName = Annotated[
+    str, typer.Option("--reduction", help="Of features: none, PCA or UMAP.")
+]
+ClusteringName = Annotated[
+    str, typer.Option("--clustering", help="K-means, DBSCAN, HDBSCAN or Ward.")
+]
+
+
+@causes.command()
+def find(
     case: CaseName,
-    failures: Annotated[
-        int, typer.Option("--failures", help="How many to look at.")
-    ] = 1200,
-    extractor: Annotated[
-        str, typer.Option("--extractor", help="Of features; 'list' lists them.")
-    ] = "layers",
-    reduction: Annotated[
-        str, typer.Option("--reduction", help="Of features: none, PCA or UMAP.")
-    ] = "UMAP",
-    clustering: Annotated[
-        str,
-        typer.Option("--clustering", help="K-means, DBSCAN, HDBSCAN or Ward."),
-    ] = "DBSCAN",
+    failures: FailureCount = 1200,
+    extractor: ExtractorName = "layers",
+    reduction: ReductionName = "UMAP",
+    clustering: ClusteringName = "HDBSCAN",
     grid: Annotated[
         bool,
         typer.Option("--grid", help="Compare all 99 pipelines; show the best."),
@@ -76,6 +99,61 @@ def causes(
         print(json.dumps(found.as_record() | {"case": case, "grid": rows}, indent=1))
         return
     print("\n\n".join([*([aligned(rows)] if rows else []), *_tables(found)]))
+
+
+@causes.command()
+def retrain(
+    case: CaseName,
+    failures: FailureCount = 1200,
+    budget: Annotated[
+        int, typer.Option("--budget", help="Images that a person is to label.")
+    ] = 100,
+    repeats: Annotated[
+        int, typer.Option("--repeats", help="With other parts of the failures.")
+    ] = 5,
+    epochs: Annotated[
+        int, typer.Option("--epochs", help="Times that all images are seen.")
+    ] = 3,
+    rate: Annotated[float, typer.Option("--rate", help="Of learning.")] = 3e-4,
+    extractor: ExtractorName = "layers",
+    reduction: ReductionName = "UMAP",
+    clustering: ClusteringName = "HDBSCAN",
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Measure what retraining CASE's network on images chosen by clusters gains."""
+    from stoic.cases import failing
+    from stoic.causes.retraining import Learning
+    from stoic.explaining import pipeline_of
+    from stoic.improving import improve
+
+    with one_line():
+        learning = Learning(epochs, rate)
+        pipeline = pipeline_of(extractor, reduction, clustering)
+        inquiry = failing(case, failures, seed)
+        how: dict[str, Any] = {"budget": budget, "repeats": repeats, "seed": seed}
+        with progress("networks") as told:
+            found = improve(inquiry, pipeline, learning=learning, progress=told, **how)
+    if as_json:
+        print(json.dumps(found.as_record() | {"case": case}, indent=1))
+        return
+    rows = [
+        {
+            "learnt from": gain.chosen,
+            "images": f"{gain.images:.0f}",
+            "wrong before": f"{gain.failing:.0f}",
+            "other failures mended": f"{sum(gain.mended) / repeats:.1%}",
+            "fine images kept": f"{sum(gain.kept) / repeats:.1%}",
+        }
+        for gain in found.gains
+    ]
+    mean, low, high = found.advantage
+    print(aligned(rows))
+    print(
+        f"\nby clusters less at random: {100 * mean:+.1f} points "
+        f"[{100 * low:.1f}, {100 * high:.1f}] of the failures mended, 95 % by\n"
+        f"Student's t over {repeats} repetitions; chosen among {found.pool:,} images"
+    )
 
 
 def _best(

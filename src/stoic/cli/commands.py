@@ -97,7 +97,7 @@ app.add_typer(monitor)
 app.command()(bits)
 app.command()(sensitivity)
 app.command()(predict)
-app.command()(causes)
+app.add_typer(causes)
 
 
 def _print_version(wanted: bool) -> None:
