@@ -81,7 +81,8 @@ def wrong_words(words: list[str]) -> list[str]:
     """The subcommand or options in ``words`` that ``stoic`` does not have."""
     bare = [word for word in words[:2] if not word.startswith("-")]
     # Of a group of commands, the second word is the command.
-    path = tuple(bare if words[:1] == ["monitor"] else bare[:1])
+    groups = ("monitor", "causes")
+    path = tuple(bare if words and words[0] in groups else bare[:1])
     known = options(path)
     if known is None:
         return [" ".join(path)]

@@ -1,0 +1,175 @@
+"""Pipelines that explain failures: chosen on some seeds, scored on others.
+
+Run it as ``python -m benchmarks.causes``. Each seed has failures of its own: other
+scenes, other severities. The best pipeline is chosen on the first half of the seeds, by
+the product of purity and coverage, and scored on the other half, where nothing was
+chosen. Regret compares what each clustering chose without known causes with the best of
+its own candidates, by purity plus coverage. Rows are written as they come with
+``--record``, and a run goes on from them; stages are kept in ``--kept``.
+
+References:
+    Attaoui, Fahmy, Pastore and Briand, DNN explanation for safety analysis: an
+    empirical evaluation of clustering-based approaches, 2023: purity, coverage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from benchmarks import printing
+
+import stoic
+from stoic.causes.clusterings import CLUSTERINGS
+from stoic.causes.grid import Outcome, crossed
+from stoic.causes.pipeline import NOISE, Clusters, Pipeline
+from stoic.causes.reductions import REDUCTIONS
+from stoic.causes.scores import PURE, score
+from stoic.explaining import ELEVEN, compare, extractors
+
+__all__ = ["main", "rows_of"]
+
+Row = Mapping[str, Any]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the grid on every seed, and print what was chosen and how well it did."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--case", default="signs")
+    parser.add_argument("--failures", type=int, default=1200)
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(1, 11)))
+    parser.add_argument("--extractors", nargs="+", help="of the eleven and more")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--record", type=Path, help="file of rows, gone on from")
+    parser.add_argument("--kept", type=Path, help="folder of stages")
+    parser.add_argument("--json", action="store_true", help="print JSON, no table")
+    options = parser.parse_args(arguments)
+    known = extractors()
+    names = options.extractors or list(known)[:ELEVEN]
+    pipelines = crossed([known[name] for name in names], REDUCTIONS, CLUSTERINGS)
+    rows = _recorded(options.record)
+    for seed in options.seeds:
+        if not any(row["seed"] == seed for row in rows):
+            rows += _run(options, pipelines, seed)
+    wanted = [row for row in rows if row["seed"] in options.seeds]
+    text = "\n\n".join(_tables(wanted, options.seeds))
+    printing.show({"rows": wanted}, text, as_json=options.json)
+    return 0
+
+
+def _recorded(path: Path | None) -> list[Row]:
+    if path is None or not path.is_file():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def _run(
+    options: argparse.Namespace, pipelines: Sequence[Pipeline], seed: int
+) -> list[Row]:
+    begun = time.monotonic()
+    inquiry = stoic.failing(options.case, options.failures, seed)
+    outcomes = compare(
+        inquiry,
+        pipelines,
+        seed=seed,
+        folder=options.kept,
+        processes=options.processes,
+    )
+    known = inquiry.failures.scenarios
+    assert known is not None
+    rows = list(rows_of(outcomes, known, seed))
+    seconds = time.monotonic() - begun
+    print(f"seed {seed}: {len(rows)} pipelines in {seconds:.0f} s", flush=True)
+    if options.record:
+        with options.record.open("a") as file:
+            file.writelines(f"{json.dumps(row)}\n" for row in rows)
+    return rows
+
+
+def rows_of(
+    outcomes: Iterator[Outcome], known: np.ndarray[Any, Any], seed: int
+) -> Iterator[Row]:
+    """Yield purity, coverage and more of each pipeline; none of what has raised."""
+    for outcome in outcomes:
+        own = outcome.clusters
+        row: dict[str, Any] = {"seed": seed, "pipeline": outcome.pipeline.name}
+        if own is None:
+            yield row | {"purity": 0.0, "coverage": 0.0, "problem": outcome.problem}
+            continue
+        row |= _scored(own, known)
+        best = max(
+            (_scored(each, known) for each in outcome.candidates),
+            key=lambda each: each["purity"] + each["coverage"],
+        )
+        for name in ("purity", "coverage"):
+            row[f"{name} regret"] = best[name] - row[name]
+        yield row
+
+
+def _scored(clusters: Clusters, known: np.ndarray[Any, Any]) -> dict[str, float]:
+    found = score(clusters, known, parts=True)
+    return {
+        "purity": found.purity or 0.0,
+        "coverage": found.coverage[PURE],
+        "information": found.information or 0.0,
+        "noise": float((clusters.labels == NOISE).mean()),
+        "clusters": clusters.count,
+    }
+
+
+def _tables(rows: Sequence[Row], seeds: Sequence[int]) -> Iterator[str]:
+    half = len(seeds) // 2
+    first, second = set(seeds[:half]), set(seeds[half:])
+    of: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        of[row["pipeline"]].append(row)
+    worth = {
+        name: float(
+            np.mean([r["purity"] * r["coverage"] for r in own if r["seed"] in first])
+        )
+        for name, own in of.items()
+        if first
+    }
+    order = sorted(of, key=lambda name: -worth.get(name, 0.0))
+    lines = [_line(name, of[name], second) for name in order]
+    yield printing.table(list(lines[0]), [list(line.values()) for line in lines])
+    best = [row for row in of[order[0]] if row["seed"] in second]
+    yield (
+        f"chosen on seeds {sorted(first)}: {order[0]}; on seeds {sorted(second)}: "
+        + ", ".join(f"{name} {_mean(best, name)}" for name in ("purity", "coverage"))
+    )
+
+
+def _line(name: str, rows: Sequence[Row], seeds: set[int]) -> dict[str, str]:
+    own = [row for row in rows if row["seed"] in seeds and "problem" not in row]
+    columns = ("purity", "coverage", "information", "noise")
+    line = {"pipeline": name, "seeds": str(len(own))}
+    if not own:
+        return line | dict.fromkeys((*columns, "clusters", "regret"), "-")
+    line |= {column: _mean(own, column) for column in columns}
+    line["clusters"] = f"{np.mean([row['clusters'] for row in own]):.0f}"
+    regrets = (np.mean([r[f"{n} regret"] for r in own]) for n in ("purity", "coverage"))
+    line["regret"] = ", ".join(f"{100 * each:.1f}" for each in regrets)
+    return line
+
+
+def _mean(rows: Sequence[Row], column: str) -> str:
+    """Return the mean over seeds in percent, with its 95 % interval by Student's t."""
+    from scipy.stats import t
+
+    values = 100 * np.array([row[column] for row in rows])
+    if len(values) < 2:
+        return f"{values.mean():.1f}"
+    half = t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
+    return f"{values.mean():.1f} ± {half:.1f}"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
