@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["NAMES", "Setup", "build", "calibrate", "centred", "pictures"]
+__all__ = ["NAMES", "Setup", "build", "calibrate", "centred", "pictures", "revive"]
 
 NAMES = ("resnet18", "resnet50", "mobilenet_v2", "vgg19", "alexnet", "vit_b_16")
 
@@ -43,7 +43,7 @@ def build(name: str, *, batch: int, image: int, seed: int = 0) -> Setup:
     """Return a network with random weights and pictures that it tells apart."""
     torch.manual_seed(seed)
     network = _torchvision(name, image)
-    _revive(network)
+    revive(network)
     calibrate(network, image, seed)
     inputs = pictures(batch, image, seed)
     classes = centred(network, inputs)
@@ -79,7 +79,7 @@ def _torchvision(name: str, image: int) -> nn.Module:
     return network.eval()
 
 
-def _revive(network: nn.Module) -> None:
+def revive(network: nn.Module) -> None:
     """Draw weights anew where the usual ones would let the signal die away."""
     modules = list(network.modules())
     normed = any(isinstance(m, nn.BatchNorm2d | nn.LayerNorm) for m in modules)

@@ -49,7 +49,7 @@ from stoic.sensitivity.jacobian import Function
 from stoic.sensitivity.local import average, frobenius, largest
 from stoic.sensitivity.perturbation import Perturbation
 from stoic.sensitivity.reach import NotKnownError
-from stoic.sensitivity.tightness import Claim, Label, Tightness, tightness
+from stoic.sensitivity.tightness import Claim, Label, tightness
 
 __all__ = ["CLAIMS", "Claims", "attacks_of", "main"]
 
@@ -120,8 +120,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             printing.say(f"{name} is left out: {error}")
             continue
         for radius in options.radii:
-            found.append(_measured(subject, radius, options, ledger))
-            _tell(found, options)
+            growth, claims = _filled(subject, radius, options, ledger)
+            if options.fill is None:
+                found.append(_measured(subject, radius, options, growth, claims))
+                _tell(found, options)
     record = {"benchmark": "tightness", "norm": options.norm, "tables": found}
     printing.show(record, _verdict(found), as_json=options.json)
     return int(any(table["wrong"] for table in found))
@@ -149,6 +151,11 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
         "--minutes", type=float, default=math.inf, help="per network and radius"
     )
     parser.add_argument("--record", type=Path, help="file to keep results in, go on")
+    parser.add_argument(
+        "--fill",
+        choices=("growth", "claims"),
+        help="only put these into the record, which another run makes tables of",
+    )
     parser.add_argument("--out", type=Path, help="write the figures as one page")
     printing.common_options(parser, threads=1)
     options = parser.parse_args(argv)
@@ -157,34 +164,29 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def _measured(
+def _filled(
     subject: Perturbed, radius: float, options: argparse.Namespace, ledger: Ledger
-) -> dict[str, Any]:
-    """Return the table of one network and radius."""
-    norm = 2.0 if options.norm == "2" else math.inf
-    attacks = attacks_of(options.budget)
+) -> tuple[list[Any], list[Any]]:
+    """Return growth and claims of one network and radius, batch by batch."""
+    norm, attacks = _norm(options), attacks_of(options.budget)
     growth, claims, begun = list[Any](), list[Any](), time.perf_counter()
     for number, x in enumerate(subject.x.split(subject.batch)):
         if time.perf_counter() - begun > 60 * options.minutes:
             break
         key = {"network": subject.name, "radius": radius, "norm": options.norm}
         key |= {"first": number * subject.batch, "inputs": len(x)}
-        own = key | {"seed": options.seed, "budget": options.budget}
-        growth.append(
-            ledger.once(
-                own | {"what": "growth"},
-                partial(_grown, subject, x, radius, norm, attacks, options.seed),
-            )
-        )
-        claims += [
-            ledger.once(
-                key | {"what": name},
-                partial(_claimed, subject, x, radius, norm, name),
-            )
-            for name in options.claims
-        ]
-    table = tightness(_growth(growth, radius, norm), _joined(claims))
-    return _record(subject, table, growth, claims)
+        if options.fill != "claims":
+            own = {"what": "growth", "seed": options.seed, "budget": options.budget}
+            make = partial(_grown, subject, x, radius, norm, attacks, options.seed)
+            growth.append(ledger.once(key | own, make))
+        for name in options.claims if options.fill != "growth" else ():
+            make = partial(_claimed, subject, x, radius, norm, name)
+            claims.append(ledger.once(key | {"what": name}, make))
+    return growth, claims
+
+
+def _norm(options: argparse.Namespace) -> float:
+    return 2.0 if options.norm == "2" else math.inf
 
 
 def _grown(
@@ -250,9 +252,15 @@ def _joined(parts: Sequence[Any]) -> list[Claim]:
     ]
 
 
-def _record(
-    subject: Perturbed, table: Tightness, growth: Sequence[Any], claims: Sequence[Any]
+def _measured(
+    subject: Perturbed,
+    radius: float,
+    options: argparse.Namespace,
+    growth: Sequence[Any],
+    claims: Sequence[Any],
 ) -> dict[str, Any]:
+    """Return the table of one network and radius."""
+    table = tightness(_growth(growth, radius, _norm(options)), _joined(claims))
     count = len(table.strongest)
     unit = subject.pass_seconds * count
     turned = [part["attacks"]["PGD"]["turned"] for part in growth]
