@@ -18,14 +18,17 @@ _RUNS = 7
 
 
 @torch.inference_mode()
-def forward_seconds(program: Program, leaves: Sequence[Any]) -> float:
+def forward_seconds(
+    program: Program, leaves: Sequence[Any], size: int = BATCH
+) -> float:
     """Return the processor's seconds of a run at batch 32: the median of some.
 
     Args:
         program: In its own format.
         leaves: A batch, one entry per input; repeated where it is smaller.
+        size: Of the batch, where the program has one of its own.
     """
-    batch = [_repeated(leaf) for leaf in leaves]
+    batch = [_repeated(leaf, size) for leaf in leaves]
     spent = []
     for _ in range(_RUNS):
         begun = time.process_time()
@@ -34,8 +37,8 @@ def forward_seconds(program: Program, leaves: Sequence[Any]) -> float:
     return sorted(spent)[_RUNS // 2]
 
 
-def _repeated(leaf: Any) -> Any:
+def _repeated(leaf: Any, size: int) -> Any:
     if not isinstance(leaf, Tensor) or not leaf.dim():
         return leaf
-    times = -(-BATCH // len(leaf))
-    return leaf.repeat(times, *[1] * (leaf.dim() - 1))[:BATCH]
+    times = -(-size // len(leaf))
+    return leaf.repeat(times, *[1] * (leaf.dim() - 1))[:size]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
-from benchmarks.forwards import forward_seconds
+from benchmarks.forwards import BATCH, forward_seconds
 from benchmarks.networks import build
 from benchmarks.subjects import SUBJECTS
 from torch import Tensor, nn
@@ -49,6 +49,7 @@ class Perturbed:
         program: Of it.
         x: Inputs, in float64.
         batch: How many at once.
+        pass_size: Inputs of the pass that costs are told in.
         store: Norms of its operators, once they are known.
     """
 
@@ -56,6 +57,7 @@ class Perturbed:
     program: Program
     x: Tensor
     batch: int
+    pass_size: int = BATCH
     store: Store = field(default_factory=dict)
 
     @cached_property
@@ -75,8 +77,9 @@ class Perturbed:
 
     @cached_property
     def pass_seconds(self) -> float:
-        """The processor's seconds of one input's share of a pass at batch 32."""
-        return forward_seconds(self.program, [self.x[: self.batch].float()]) / 32
+        """The processor's seconds of one input's share of a pass."""
+        x, size = self.x[: self.batch].float(), self.pass_size
+        return forward_seconds(self.program, [x], size) / size
 
     @cached_property
     def depth(self) -> int:
@@ -127,7 +130,7 @@ def _text(count: int, batch: int, seed: int) -> Perturbed:
     first, *others = cut.inputs
     stored = {**cut.stored, **dict(zip(others, rest, strict=True))}
     cut = replace(cut, inputs=(first,), stored=stored)
-    return Perturbed("minilm", cut, x, batch)
+    return Perturbed("minilm", cut, x, batch, pass_size=batch)
 
 
 def _words(ids: Tensor) -> Inputs:
