@@ -6,6 +6,8 @@ import math
 from pathlib import Path
 
 import pytest
+import torch
+from torch import Tensor
 
 import stoic
 from stoic.cli import main
@@ -15,15 +17,24 @@ from stoic.predicting import predict
 from stoic.report.predicted import write_predicted_report
 
 
+@torch.inference_mode()
 def test_bounds_give_every_weight_of_a_layer_a_number() -> None:
     case = stoic.load("digits", 8)
+    head, read = case.network.get_submodule("head"), list[Tensor]()
+    hook = head.register_forward_hook(lambda _, given, __: read.append(given[0]))
+    scores = case.network(case.inputs).double()
+    hook.remove()
 
     found = norm_columns(case.network, case.inputs)
 
     names = {name for name, _ in case.network.named_parameters()}
     assert set(found["amplifies"]) == set(found["wrong words"]) == names
-    assert found["amplifies"]["head.weight"] > 1
-    assert 0 < found["wrong words"]["head.weight"] < 1e3
+    weight, bias, x = (each.double() for each in (*head.parameters(), *read))
+    steepest = torch.linalg.matrix_norm(weight, 2) * x.norm(dim=1)
+    wrong = (x.abs() @ weight.abs().t() + bias.abs()).norm(dim=1)
+    for name, most in (("amplifies", steepest), ("wrong words", wrong)):
+        exact = (most / scores.norm(dim=1)).median().item()
+        assert found[name]["head.weight"] == pytest.approx(exact, rel=1e-3)
 
 
 def test_the_points_of_a_monitor_are_shared_out_among_layers(tmp_path: Path) -> None:

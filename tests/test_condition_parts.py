@@ -101,8 +101,7 @@ def test_texts_are_bounded_from_their_embedding_on(build: Builder) -> None:
         change = whole.run([moved, *given[1:]])[scores] - golden
         assert bool((change.flatten(1).norm(dim=1) <= found.certified).all())
     assert bool((found.certified > 0).all())
-    if found.local.isfinite().all():
-        assert bool((found.certified < 3 * found.local).all())
+    assert bool((found.certified < 1.01 * found.local).all())
 
 
 def test_a_ball_about_ids_is_refused_with_what_to_do() -> None:

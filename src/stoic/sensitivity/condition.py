@@ -158,18 +158,24 @@ def _golden(way: Linearised, reach: Reach) -> tuple[Tensor, Tensor]:
     if not worst:
         nothing = torch.zeros_like(way.rise[0])
         return nothing, nothing
-    return torch.stack(worst).sum(0), torch.stack(mean).sum(0).sqrt()
+    mean_square = torch.stack(mean).sum(0).nan_to_num(math.inf, math.inf)
+    return torch.stack(worst).sum(0), mean_square.sqrt()
 
 
 def _spectral(rows: Tensor) -> Tensor:
-    """Return the 2-norm of [inputs, outputs, elements], rounded up."""
-    if not bool(rows.isfinite().all()):
-        return rows.new_full((len(rows),), math.inf)
-    gram = rows @ rows.mT
+    """Return the 2-norm of [inputs, outputs, elements], rounded up.
+
+    It is infinite where a slope is: of a root at 0.
+    """
+    top = rows.abs().amax((1, 2))
+    known = top.isfinite()
+    scale = top.where(known & (top > 0), 1.0)
+    scaled = (rows / scale[:, None, None]).where(known[:, None, None], 0.0)
+    gram = scaled @ scaled.mT
     largest: Tensor = torch.linalg.eigvalsh(gram)[:, -1].clamp(min=0.0)
     # A product is off by as many roundings as it has terms, in each of the columns.
     slack = rows.shape[1] * (rows.shape[1] + rows.shape[2]) * OWN
-    return (largest * (1 + slack)).sqrt() * UP
+    return ((largest * (1 + slack)).sqrt() * scale * UP).where(known, math.inf)
 
 
 def _total(way: Linearised, reach: Reach, local: Tensor) -> Tensor:
@@ -183,7 +189,8 @@ def _total(way: Linearised, reach: Reach, local: Tensor) -> Tensor:
         if name in way.gradients:
             size = way.gradients[name].abs() * moved.most
             boxed += size.flatten(2).sum(2)
-    return torch.minimum(local + rest.norm(dim=0), boxed.norm(dim=0))
+    least = torch.minimum(local + rest.norm(dim=0), boxed.norm(dim=0))
+    return least.nan_to_num(math.inf, math.inf)
 
 
 def _root_of_squares(norms: Sequence[Tensor], count: int) -> Tensor:

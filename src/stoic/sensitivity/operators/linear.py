@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.func import vjp, vmap
 
-from stoic.network.certified.contract import Absolute, Call, transposed
+from stoic.network.certified import moves, products
+from stoic.network.certified.contract import Absolute, Call, named_ops, transposed
 from stoic.network.certified.rules import bound_of
 from stoic.network.program import filled
 from stoic.sensitivity.operators.contract import UP, Adjoint, Crossing, Turn
@@ -20,6 +21,16 @@ __all__ = ["linear"]
 
 _ATEN = torch.ops.aten
 _JOINS = {_ATEN.add.Tensor, _ATEN.sub.Tensor, _ATEN.cat.default}
+# Only these: a bound of what is not linear would leave out how far it bends.
+_LINEAR = {
+    *moves.RULES,
+    *products.RULES,
+    *named_ops("neg dropout avg_pool1d avg_pool2d avg_pool3d"),
+    *named_ops("adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d"),
+    *named_ops("add sub mul div", "Tensor"),
+    _ATEN.mean.dim,
+    _ATEN.sum.dim_IntList,
+}
 
 
 def linear(crossing: Crossing) -> Turn | None:
@@ -53,7 +64,8 @@ def _golden_size(call: Call, bound: Absolute) -> Tensor:
 
 
 def _bound(call: Call, inputs: int) -> Absolute | None:
-    return bound_of(call, inputs) or summing(call, inputs)
+    known = bound_of(call, inputs) if call.step.op in _LINEAR else None
+    return known or summing(call, inputs)
 
 
 def _errors(crossing: Crossing) -> Tensor | float:

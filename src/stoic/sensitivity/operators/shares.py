@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,6 +17,10 @@ __all__ = ["log_softmax", "log_sum", "masked", "softmax"]
 _ATEN = torch.ops.aten
 _TERMS = 24
 _SMALLEST = 1e-300
+# How far below another a score has a share that no number tells from 0.
+_APART = 800.0
+# A part of a mask that any rounding of its sum with a score leaves.
+_KEPT = 2.0**-6
 
 
 def softmax(crossing: Crossing) -> Turn | None:
@@ -36,7 +41,29 @@ def masked(crossing: Crossing) -> Turn | None:
     seen = torch.ones_like(most, dtype=torch.bool)
     if hidden is not None:
         seen = seen.masked_fill(hidden, False)
-    return _shares(crossing, most.where(seen, 0.0), op.dim % most.dim(), seen)
+    dim = op.dim % most.dim()
+    turn = _shares(crossing, most.where(seen, 0.0), dim, seen)
+    if crossing.call.arg(2) is None:
+        return turn
+    up = _coming_up(crossing, dim, seen)
+    return replace(
+        turn,
+        most=turn.most.masked_fill(up, torch.inf),
+        bend=torch.as_tensor(turn.bend).masked_fill(up, torch.inf),
+        size=torch.as_tensor(turn.size).masked_fill(up, torch.inf),
+    )
+
+
+def _coming_up(crossing: Crossing, dim: int, seen: Tensor) -> Tensor:
+    """Say in which rows a hidden score may have a share after all."""
+    call, value, most = crossing.call, crossing.value, crossing.moved[0].most
+    mask, error = call.arg(2), crossing.errors(call.name(2))
+    # Where a mask has no number, none is wrong; else a sum keeps a part of it.
+    lift = mask if error is None else (mask + error).where(mask.isfinite(), mask)
+    highest = (value + most + lift * _KEPT).masked_fill(seen, -torch.inf)
+    least = (value - most).where(seen, -torch.inf).amax(dim, keepdim=True)
+    up: Tensor = (highest > least - _APART).any(dim, keepdim=True)
+    return up
 
 
 def _along(crossing: Crossing, position: int = 1) -> int | None:

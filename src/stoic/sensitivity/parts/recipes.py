@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from stoic.network.certified.contract import each_along
 from stoic.network.program import Ref
@@ -32,32 +33,40 @@ def attention(making: Making) -> bool:
     turned = making.make(_ATEN.transpose.int, key, -2, -1)
     scores = making.make(_ATEN.matmul.default, query, turned)
     scores = making.make(_ATEN.mul.Tensor, scores, scale)
-    scores, hidden = _masked(making, scores)
-    masked = Masked(-1)
-    shares = making.make(masked, scores, *([] if hidden is None else [hidden]))
+    scores, *hidden = _masked(making, scores)
+    shares = making.make(Masked(-1), scores, *hidden)
     making.make(_ATEN.matmul.default, shares, value, last=True)
     return True
 
 
-def _masked(making: Making, scores: Ref) -> tuple[Ref, Ref | None]:
-    """Add what a mask adds, and return what it hides."""
-    ref, mask = making.ref(3), making.option(3, "attn_mask")
-    ref = making.step.kwargs.get("attn_mask", ref)
+def _masked(making: Making, scores: Ref) -> tuple[Ref, ...]:
+    """Add what a mask adds, and return what it hides, and by which numbers."""
+    mask = making.option(3, "attn_mask")
+    ref = making.step.kwargs.get("attn_mask", making.ref(3))
     if making.option(5, "is_causal", False):
         rows, columns = (making.arg(position).shape[-2] for position in (0, 1))
         seen = torch.ones(rows, columns, dtype=torch.bool).tril()
         return scores, making.constant(~seen)
     if mask is None:
-        return scores, None
+        return (scores,)
     if mask.dtype is torch.bool:
         return scores, making.constant(~mask)
-    hidden = mask < _HIDDEN
-    if not bool(hidden.any()):
-        return making.make(_ATEN.add.Tensor, scores, ref), None
-    if bool((mask.where(~hidden, 0.0) == 0).all()):
-        return scores, making.constant(hidden)
-    shown = making.make(_ATEN.masked_fill.Scalar, ref, making.constant(hidden), 0.0)
-    return making.make(_ATEN.add.Tensor, scores, shown), making.constant(hidden)
+    hidden = _hidden(mask)
+    if ref.name not in making.fixed or not bool(hidden.any()):
+        return (making.make(_ATEN.add.Tensor, scores, ref),)
+    ours = making.constant(hidden)
+    shown = making.make(_ATEN.masked_fill.Scalar, ref, ours, 0.0)
+    return making.make(_ATEN.add.Tensor, scores, shown), ours, ref
+
+
+def _hidden(mask: Tensor) -> Tensor:
+    """Return which scores are hidden: beside others, or with no number at all.
+
+    Where all of a row are far down, none is hidden by the others.
+    """
+    far = mask < _HIDDEN
+    beside = (~far).any(-1, keepdim=True)
+    return (far & beside) | (mask == -math.inf)
 
 
 def layer_norm(making: Making) -> bool:
