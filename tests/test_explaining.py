@@ -179,6 +179,45 @@ def test_retraining_takes_three_parts_of_failures() -> None:
         improve(asked, PIPELINE, repeats=1)
 
 
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Grey digits as files, half of them in the folder of another digit."""
+    case = stoic.load("digits", 60)
+    assert case.labels is not None and isinstance(case.inputs, torch.Tensor)
+    pixels = (255 * case.inputs / case.inputs.max()).round().byte()
+    for row, label in enumerate(case.labels.tolist()):
+        place = tmp_path / "photos" / str((label + row % 2) % 10)
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels[row, 0].numpy()).save(place / f"{row}.png")
+    return tmp_path / "photos"
+
+
+def test_own_images_are_read_and_what_is_wrong_is_clustered(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "0" / "broken.png").write_bytes(b"no picture")
+    words = ("digits", "--images", str(photos), "--json")
+    stages = ("--extractor", "neurons", "--reduction", "none")
+    assert main(["causes", *words, *stages]) == 0
+    told = capsys.readouterr()
+    record = json.loads(told.out)
+    assert "1 files cannot be read, the first 0/broken.png" in told.err
+    names = record["noise"] + [n for own in record["clusters"] for n in own["images"]]
+    odd = [name for name in names if int(Path(name).stem) % 2]
+    assert len(odd) == 30
+    assert len(names) == record["failures"] < 36
+    assert main(["causes", *words, "--strict"]) == 2
+    assert "must be readable, got 0/broken.png" in capsys.readouterr().err
+
+
+def test_folders_must_be_named_as_classes_are(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "0").rename(photos / "zero")
+    assert main(["causes", "digits", "--images", str(photos)]) == 2
+    assert "folders of images must be named as the classes" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

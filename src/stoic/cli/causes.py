@@ -57,6 +57,15 @@ def find(
     extractor: ExtractorName = "layers",
     reduction: ReductionName = "UMAP",
     clustering: ClusteringName = "HDBSCAN",
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            "--images", help="Folder of your own images, in folders named as classes."
+        ),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse images that cannot be read.")
+    ] = False,
     grid: Annotated[
         bool,
         typer.Option("--grid", help="Compare all 99 pipelines; show the best."),
@@ -76,7 +85,6 @@ def find(
     ] = None,
 ) -> None:
     """Cluster the failures of CASE's network by what they look like."""
-    from stoic.cases import failing
     from stoic.explaining import explain, extractors, pipeline_of
 
     if extractor == "list":
@@ -85,7 +93,7 @@ def find(
     rows: list[dict[str, str]] = []
     with one_line():
         pipeline = pipeline_of(extractor, reduction, clustering)
-        inquiry = failing(case, failures, seed)
+        inquiry = _asked(case, failures, seed, images, strict)
         with progress("stages") as told:
             how: dict[str, Any] = {"seed": seed, "progress": told}
             if grid:
@@ -99,6 +107,20 @@ def find(
         print(json.dumps(found.as_record() | {"case": case, "grid": rows}, indent=1))
         return
     print("\n\n".join([*([aligned(rows)] if rows else []), *_tables(found)]))
+
+
+def _asked(
+    case: str, failures: int, seed: int, images: Path | None, strict: bool
+) -> Inquiry:
+    """Return failures of a case, or among images of one's own."""
+    from stoic.cases import failing, load
+    from stoic.cases.folder import with_images
+    from stoic.cases.wrong import wrong_inputs
+
+    if images is None:
+        return failing(case, failures, seed)
+    own = with_images(load(case), images, strict=strict, notice=chat)
+    return wrong_inputs(own, failures, seed)
 
 
 @causes.command()
