@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import stoic
 from stoic.cli import main
 from stoic.columns import monitor_column, norm_columns
 from stoic.monitoring import fit
-from stoic.predicting import predict
+from stoic.predicting import PredictSettings, predict
 from stoic.report.predicted import write_predicted_report
+from stoic.sensitivity.reach import NotKnownError
 
 
 @torch.inference_mode()
@@ -35,6 +36,42 @@ def test_bounds_give_every_weight_of_a_layer_a_number() -> None:
     for name, most in (("amplifies", steepest), ("wrong words", wrong)):
         exact = (most / scores.norm(dim=1)).median().item()
         assert found[name]["head.weight"] == pytest.approx(exact, rel=1e-3)
+
+
+class Twice(nn.Module):
+    """Two outputs, of which bounds know no scores."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bag = nn.EmbeddingBag(9, 4, mode="sum")
+
+    def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        y = self.bag(ids)
+        return y, y * 2
+
+
+def test_what_predictions_cannot_have_is_said_with_what_to_do() -> None:
+    network, ids = Twice().eval(), torch.randint(0, 9, (4, 5))
+
+    with pytest.raises(NotKnownError, match="got 2; leave bounds out: --no-norms"):
+        norm_columns(network, ids)
+    with pytest.raises(ValueError, match="second derivatives.*out: --probes 0"):
+        predict(network, ids)
+    assert predict(network, ids, settings=PredictSettings(probes=0)).inputs == 4
+    with pytest.raises(ValueError, match="must be captured.*: 'stoic pvf'"):
+        predict(Branched().eval(), torch.randn(4, 3))
+
+
+class Branched(nn.Module):
+    """A branch on a value, which no graph follows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.last(x)
+        return y if y.sum().item() > 0 else -y
 
 
 def test_the_points_of_a_monitor_are_shared_out_among_layers(tmp_path: Path) -> None:

@@ -156,8 +156,8 @@ def test_the_command_begins_at_a_value(capsys: pytest.CaptureFixture[str]) -> No
     ("words", "told"),
     [
         ({"formats": ("int8",)}, "formats must be among float32, bfloat16, float16"),
-        ({"radii": ()}, "radii must be positive, got none"),
-        ({"radii": (0.0,)}, "radii must be positive"),
+        ({"radii": ()}, "radius must be positive, got none"),
+        ({"radii": (0.0,)}, "radius must be positive, got 0; choose"),
         ({"norm": 1}, "norm must be 2 or inf, got 1"),
         ({"words": -0.1}, "words must be finite and >= 0"),
         ({"batch": 0}, "batch must be"),
@@ -171,7 +171,7 @@ def test_what_is_no_setting_is_refused(words: dict[str, Any], told: str) -> None
 
 def test_an_output_that_is_no_scores_is_refused() -> None:
     network = nn.Conv2d(1, 2, 3).eval()
-    with pytest.raises(ValueError, match=r"output must be scores"):
+    with pytest.raises(ValueError, match=r"output must be scores.*; wrap the network"):
         condition(network, torch.randn(2, 1, 5, 5))
 
 

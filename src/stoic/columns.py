@@ -20,7 +20,7 @@ from stoic.sensitivity.gains import gain_by_norms
 from stoic.sensitivity.norms import Store
 from stoic.sensitivity.perturbation import Perturbation
 from stoic.sensitivity.profile import profile
-from stoic.sensitivity.reach import reached
+from stoic.sensitivity.reach import NotKnownError, reached
 from stoic.study import as_inputs
 
 __all__ = ["monitor_column", "norm_columns"]
@@ -41,17 +41,17 @@ def norm_columns(network: nn.Module, inputs: Any) -> dict[str, dict[str, float]]
         inputs: As `stoic.pvf` takes them.
 
     Raises:
-        ValueError: The network cannot be captured, has an operator without a bound, or
-            other outputs than one tensor of scores.
+        NotKnownError: The network cannot be captured, has an operator without a bound,
+            or other outputs than one tensor of scores.
     """
     given = as_inputs(inputs)
     store: Store = {}
     with untouched(network):
         subject = prepare(network, given)
         if not isinstance(subject, CapturedSubject):
-            raise ValueError(f"network must be captured, got {subject.reason}")
+            raise NotKnownError(f"network must be captured, got {subject.reason}")
         program, gain = subject.program, gain_by_norms(store)
-        (scores,) = program.output_names
+        scores = _scores(program)
         wrong = condition(
             *(program, given.leaves, scores, Perturbation(stored=_SIZE), store)
         )
@@ -64,6 +64,16 @@ def norm_columns(network: nn.Module, inputs: Any) -> dict[str, dict[str, float]]
                 moved = wrong.number(wrong.by_step[layer.value], _SIZE)
                 found["wrong words"][tensor] = float(moved.nanmedian())
     return {name: column for name, column in found.items() if column}
+
+
+def _scores(program: Program) -> str:
+    if len(program.output_names) != 1:
+        raise NotKnownError(
+            "output must be one tensor of scores to be bounded, got "
+            f"{len(program.output_names)}; leave bounds out: --no-norms"
+        )
+    (scores,) = program.output_names
+    return scores
 
 
 def _tensors(program: Program, value: str) -> Iterator[str]:

@@ -217,7 +217,10 @@ def condition(
     with untouched(network):
         subject = prepare(network, given)
         if not isinstance(subject, CapturedSubject):
-            raise ValueError(f"network must be captured, got {subject.reason}")
+            raise ValueError(
+                f"network must be captured, got {subject.reason}; "
+                "see 'torch.export' for what it asks of a network"
+            )
         asked = _Asked(*_beginning(subject.program, given, chosen), chosen)
         found = asked.answered(progress or (lambda done, total: None))
     return replace(found, network=type(network).__name__)
@@ -230,9 +233,14 @@ def _check(chosen: ConditionSettings) -> None:
             f"formats must be among {', '.join(_FORMATS)}, got {', '.join(unknown)}"
         )
     if not chosen.radii or min(chosen.radii) <= 0:
-        raise ValueError(f"radii must be positive, got {list(chosen.radii) or 'none'}")
+        given = ", ".join(f"{radius:g}" for radius in chosen.radii) or "none"
+        raise ValueError(
+            f"radius must be positive, got {given}; choose one such as 1e-6"
+        )
     if not (math.isfinite(chosen.words) and chosen.words >= 0):
-        raise ValueError(f"words must be finite and >= 0, got {chosen.words}")
+        raise ValueError(
+            f"words must be finite and >= 0, got {chosen.words}; 0 leaves them out"
+        )
     for radius in chosen.radii:
         Perturbation(radius=radius, norm=chosen.norm)
 
@@ -387,6 +395,6 @@ def _scores_value(program: Program, given: Inputs) -> str:
     if scores.dim() != 2 or not scores.is_floating_point():
         raise ValueError(
             "output must be scores, [inputs, classes], got a tensor of shape "
-            f"{tuple(scores.shape)}"
+            f"{tuple(scores.shape)}; wrap the network in one that gives such scores"
         )
     return next(name for name in program.output_names if values[name] is scores)

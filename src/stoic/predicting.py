@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from stoic.faults.selection import chosen_sites
 from stoic.faults.space import FaultSpace, fault_space
 from stoic.network.prepare import prepare
 from stoic.network.sites import Site
-from stoic.network.slopes import parameter_slopes, program_of
+from stoic.network.slopes import NoSlopesError, parameter_slopes, program_of
 from stoic.network.subject import Inputs, Subject
 from stoic.records import Run, open_run
 from stoic.sensitivity.hessian import hessian_traces
@@ -161,12 +162,13 @@ def predict(
             subject.sites, include=chosen.sites, exclude=chosen.exclude
         )
         space = fault_space(sites, bits=chosen.bits, inputs=given.count)
-        look = Look(
-            *(program_of(subject), given, criterion, labels),
-            rivals=chosen.rivals,
-            words=chosen.words,
-        )
-        found = predicted(look, space, progress)
+        with _else_measured():
+            look = Look(
+                *(program_of(subject), given, criterion, labels),
+                rivals=chosen.rivals,
+                words=chosen.words,
+            )
+            found = predicted(look, space, progress)
         proved = _proved(subject, look, space) if chosen.proofs else {}
         numbers = _by_tensor(look, space, found, chosen.probes)
     if run is not None:
@@ -176,6 +178,16 @@ def predict(
     order = tuple(block.site.name for block in space.blocks)
     joint = joint_table(numbers | dict(columns or {}), order)
     return Predicted(_rows(found, run, proved), joint, found.passes, given.count)
+
+
+@contextmanager
+def _else_measured() -> Iterator[None]:
+    """Say what to do where there are no slopes."""
+    try:
+        yield
+    except NoSlopesError as error:
+        told = f"{error}; faults are measured without any: 'stoic pvf'"
+        raise NoSlopesError(told) from error
 
 
 def _rows(
@@ -217,7 +229,8 @@ def _by_tensor(
     sites = [block.site for block in space.blocks]
     names = [site.value for site in sites]
     lead = lead_of(look.criterion)
-    slopes = parameter_slopes(look.program, look.inputs, lead, names)
+    with _else_measured():
+        slopes = parameter_slopes(look.program, look.inputs, lead, names)
     numbers = {
         "predicted PVF": found.by_site(),
         "gradient score": {s.name: _score(look, s, slopes[s.value]) for s in sites},

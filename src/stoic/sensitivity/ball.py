@@ -44,7 +44,7 @@ class Ball:
             row = int((~good).nonzero()[0])
             raise ValueError(
                 f"radius must be positive and finite, got {self.radius[row]:g} for "
-                f"input {row}; one relative to an input of zeros is none"
+                f"input {row}; leave out an input that is all zeros"
             )
 
     @classmethod
@@ -68,7 +68,8 @@ class Ball:
         if not share >= least:
             raise ValueError(
                 f"radius must be at least {least:.3g} in {x.dtype}, got {share:g}: "
-                "less is rounding; give float64 inputs and a float64 function"
+                "less is rounding; choose a larger one, float64 inputs and a float64 "
+                "function, or bounds alone: --no-attacks"
             )
         lo, hi = box or (None, None)
         if box and not (box[0] <= x.min() and x.max() <= box[1]):

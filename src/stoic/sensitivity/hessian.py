@@ -75,9 +75,10 @@ def hessian_traces(
             )
             found = [_probe(tensors, slopes, chance) for _ in range(probes)]
         except RuntimeError as error:
-            first = str(error).splitlines()[0][:200]
+            first = str(error).splitlines()[0][:200].rstrip(".")
             raise NoSlopesError(
-                f"network must have second derivatives, got {first}"
+                f"network must have second derivatives, got {first}; leave the "
+                "Hessian's trace out: --probes 0"
             ) from error
     return {
         name: _trace(tensor, torch.tensor(each, dtype=torch.float64))
