@@ -20,7 +20,7 @@ from monitor_support import captured
 from stoic.cli import main
 from stoic.detections import DetectionsChanged
 from stoic.faults.formats import write_word
-from stoic.monitoring import Fitted, MonitorSettings, fit, seen_by
+from stoic.monitoring import Fitted, MonitorSettings, fit, fit_checksums, seen_by
 from stoic.monitors.collecting import Flips, Recipe, Spoilt, Watched, collected, half_of
 from stoic.monitors.corruptions import CORRUPTIONS, UNSEEN, pixels_of
 from stoic.monitors.division import Division, Part
@@ -528,6 +528,51 @@ def test_too_little_to_learn_from_is_refused() -> None:
 
     with pytest.raises(ValueError, match="at least 10 failed rows to learn from, got"):
         fit(network, inputs[:30], rate=0.2)
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+def test_inputs_that_are_not_finite_are_named_before_any_work(wrong: float) -> None:
+    network, inputs = case()
+    spoilt = inputs[:420].clone()
+    spoilt[7, ..., 0, 0] = spoilt[300] = wrong
+    told: list[str] = []
+
+    line = "in input 7, the first of 2 such of 420"
+    with pytest.raises(ValueError, match=line):
+        fit(network, spoilt, rate=0.05, notice=told.append)
+    with pytest.raises(ValueError, match=line):
+        fit_checksums(network, spoilt, rate=0.05)
+    with pytest.raises(ValueError, match="in input 427, "):
+        seen_by(fitted().monitor, network, spoilt, first=420)
+    assert not told
+
+
+def test_markers_that_are_not_finite_are_named_with_the_users_input() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(8, 12), nn.ReLU(), nn.Linear(12, 4)).eval()
+    inputs = torch.randn(100, 8)
+    inputs[41] = 3e38
+    with torch.no_grad():
+        next(network.parameters()).mul_(30)
+
+    with pytest.raises(ValueError, match=r"for \w+ of 0:out of input 41 \(counted"):
+        fit(network, inputs, rate=0.05)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("features", -1), ("alpha", -1.0), ("alpha", math.nan), ("seed", -1),
+        ("seed", 2**32), ("most", 0), ("batch", 0), ("clean", math.inf),
+        ("choose", "luck"),
+    ],
+)  # fmt: skip
+def test_settings_are_refused_before_any_work(name: str, value: Any) -> None:
+    told: list[str] = []
+
+    with pytest.raises(ValueError, match=f"^{name} must be .*, got "):
+        fit(*case(), notice=told.append, **{name: value})
+    assert not told
 
 
 def test_another_way_to_choose_features() -> None:

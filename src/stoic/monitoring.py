@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
 
-from stoic.campaign.checks import check_inputs, check_name, check_network, check_runs
+from stoic.campaign.checks import check_inputs, check_network, check_runs
 from stoic.campaign.fingerprint import network_fingerprint
 from stoic.campaign.scores import scores_of
 from stoic.campaign.untouched import untouched
-from stoic.criteria import Criterion, Top1Changed
 from stoic.monitors.alarm import check_enough
 from stoic.monitors.collecting import Recipe, Spoilt, Watched, collected
 from stoic.monitors.corruptions import CORRUPTIONS, UNSEEN, Pixels, is_image, pixels_of
 from stoic.monitors.division import Division, Part
-from stoic.monitors.fitting import fit_monitor, lesson_of
-from stoic.monitors.markers import ChannelQuantiles, ChannelSums, Marker
+from stoic.monitors.fitting import check_clean_finite, fit_monitor, lesson_of
+from stoic.monitors.markers import ChannelSums
 from stoic.monitors.monitor import Monitor
-from stoic.monitors.reduction import WAYS, Choice, by_way, pruning
+from stoic.monitors.reduction import Choice, by_way, pruning
+from stoic.monitors.settings import (
+    MonitorSettings,
+    check_inputs_finite,
+    check_settings,
+)
 from stoic.monitors.sources import points_of
 from stoic.monitors.strengths import spoilt_of, strengths
 from stoic.monitors.summed import fit_sums, summed
@@ -40,44 +43,6 @@ from stoic.network.subject import Inputs
 from stoic.study import as_inputs
 
 __all__ = ["Fitted", "MonitorSettings", "fit", "fit_checksums", "seen_by"]
-
-
-@dataclass(frozen=True)
-class MonitorSettings:
-    """How a monitor is fitted.
-
-    Args:
-        values: To watch, by name; every layer by default.
-        marker: What is computed of each.
-        features: How many rules may be about at most; 0 for all.
-        most: Values to look at in all, if rules are not about more.
-        choose: How: ``steps``, one after the other; ``importance``, in its order, as
-            many as it takes; ``pairs``, the best of them; or ``layers``, cheap ones
-            with all that is told of them.
-        corruptions: Whether inputs are corrupted; only images can be.
-        alpha: Of the pruning of the tree; by default the most that costs little.
-        rate: Of false alarms of the calibrated alarm.
-        clean: As how many classes more fault-free inputs weigh in the rules: with more,
-            rules raise fewer false alarms, and find fewer faults.
-        batch: Inputs per run.
-        seed: Of all randomness, that by which inputs are divided among it.
-        criterion: What counts as a failure.
-        tail: What turns the network's output into what is judged, outside of the graph.
-    """
-
-    values: tuple[str, ...] = ()
-    marker: Marker = ChannelQuantiles()
-    features: int = 4
-    most: int = 3
-    choose: str = "steps"
-    corruptions: bool = True
-    alpha: float | None = None
-    rate: float = 0.01
-    clean: float = 0.0
-    batch: int = 50
-    seed: int = 0
-    criterion: Criterion = Top1Changed()
-    tail: Callable[[Any], Any] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,13 +84,8 @@ def fit(
             one line says what to do.
     """
     chosen = replace(settings or MonitorSettings(), **changes)
-    check_name("choose", chosen.choose, WAYS)
-    if not 0 <= chosen.clean < math.inf:
-        raise ValueError(
-            f"clean must be a finite number of 0 or more, got {chosen.clean:g}; "
-            "give 0 to weigh fault-free inputs as other regular ones"
-        )
-    given = as_inputs(inputs)
+    check_settings(chosen)
+    given = _sound(inputs)
     check_enough(chosen.rate, Division(given.count, chosen.seed).calibration_count)
     say = notice or (lambda line: None)
     with untouched(network):
@@ -196,7 +156,8 @@ def fit_checksums(
         ValueError: The network has no such layer, or there are too few inputs.
     """
     chosen = replace(settings or MonitorSettings(), **changes)
-    given = as_inputs(inputs)
+    check_settings(chosen)
+    given = _sound(inputs)
     parts = Division(given.count, chosen.seed)
     learning, others = parts.before_calibration(given), parts.calibration(given)
     with untouched(network):
@@ -240,7 +201,7 @@ def _gathered(
     ticker = _Ticker(progress, inputs.count - parts.strengths_count)
 
     def traces(part: Part, recipe: Recipe) -> Traces:
-        return collected(
+        found = collected(
             watched,
             part.inputs,
             recipe,
@@ -251,6 +212,8 @@ def _gathered(
             first=part.first,
             tick=ticker.tick,
         )
+        check_clean_finite(found, parts.order)
+        return found
 
     return _Gathered(
         traces(parts.learning(inputs), known),
@@ -286,7 +249,7 @@ def seen_by(
         ValueError: The monitor is one of another network.
     """
     chosen = settings or MonitorSettings()
-    given = as_inputs(inputs)
+    given = _sound(inputs, first)
     with untouched(network):
         own = network_fingerprint(network)
         if monitor.fingerprint != own:
@@ -316,11 +279,17 @@ def seen_by(
         )
 
 
+def _sound(inputs: Any, first: int = 0) -> Inputs:
+    given = as_inputs(inputs)
+    check_inputs(given, None)
+    check_inputs_finite(given, first)
+    return given
+
+
 def _captured(
     network: nn.Module, inputs: Inputs, chosen: MonitorSettings
 ) -> CapturedSubject:
     check_network(network)
-    check_inputs(inputs, None)
     some = inputs.rows(0, min(inputs.count, chosen.batch))
     check_runs(network, some)
     subject = prepare(network, some)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from stoic.network.subject import Inputs
 
@@ -71,10 +72,14 @@ class Division:
         return self._part(inputs, 0, self._ends[2])
 
     @property
+    def order(self) -> NDArray[np.int64]:
+        """Where the input of each number stands among those given."""
+        return np.random.default_rng(self.seed).permutation(self.count)
+
+    @property
     def _ends(self) -> tuple[int, int, int]:
         count = self.count
         return max(count // 20, 1), 11 * count // 20, 3 * count // 4
 
     def _part(self, inputs: Inputs, start: int, end: int) -> Part:
-        order = np.random.default_rng(self.seed).permutation(self.count)
-        return Part(inputs.picked(torch.from_numpy(order[start:end])), start)
+        return Part(inputs.picked(torch.from_numpy(self.order[start:end])), start)

@@ -19,7 +19,7 @@ from stoic.monitors.rules import Rules, fitted
 from stoic.monitors.traces import NOTHING, Traces
 from stoic.monitors.watches import Watch, features_of, reduced
 
-__all__ = ["Lesson", "fit_monitor", "lesson_of"]
+__all__ = ["Lesson", "check_clean_finite", "fit_monitor", "lesson_of"]
 
 # Failed rows of each class below which nothing can be learnt.
 _FEWEST = 10
@@ -74,6 +74,28 @@ class Lesson:
             return None
         more = self.clean * (self.labels == 0).sum() / clean.sum()
         return np.asarray(1 + more * clean)
+
+
+def check_clean_finite(traces: Traces, places: NDArray[Any]) -> None:
+    """Refuse a network whose own markers are not finite without any fault.
+
+    Args:
+        traces: Fault-free ones among them.
+        places: Where each input stands among those given, by its number.
+
+    Raises:
+        ValueError: Naming the feature and the input.
+    """
+    clean = traces.rows(traces.origin.kind == NOTHING)
+    lost = np.argwhere(~np.isfinite(clean.values))
+    if len(lost):
+        row, feature = lost[0]
+        raise ValueError(
+            "features of fault-free inputs must be finite, got "
+            f"{clean.values[row, feature]} for {traces.features[feature]} of input "
+            f"{places[clean.origin.image[row]]} (counted from 0); leave the input out, "
+            "or watch other values"
+        )
 
 
 def lesson_of(

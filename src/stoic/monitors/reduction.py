@@ -267,12 +267,7 @@ def by_way(
         most: How many features to choose at most, step by step.
         layers: To choose from, where layers are chosen.
         values: How many layers to choose at most.
-
-    Raises:
-        ValueError: There are to be less than one.
     """
-    if most < 1:
-        raise ValueError(f"features must be at least 0, got {most}; give 0 for all")
     if way == "layers":
         return by_layers(lesson, traces, layers, most=max(values, 1))
     if way == "steps":
