@@ -90,10 +90,12 @@ def _groups(origin: Origin, kinds: set[str]) -> tuple[_Groups, _Groups]:
         "input, known kinds": known,
         "input, unseen kinds": unseen,
     }
+    # As many as fail at a strength are seldom just the share that was asked for.
+    nearest = np.abs(origin.share[:, None] - SHARES).argmin(1)
     others = {
-        f"{name} kinds, {share:.0%} fail": rows & (origin.share == share)
+        f"{name} kinds, {share:.0%} fail": rows & (nearest == number)
         for name, rows in (("known", known), ("unseen", unseen))
-        for share in SHARES
+        for number, share in enumerate(SHARES)
     }
     others |= {
         f"{kind}": origin.kind == kind

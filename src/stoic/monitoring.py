@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from stoic.campaign.checks import check_inputs, check_network, check_runs
@@ -16,7 +17,12 @@ from stoic.monitors.alarm import check_enough
 from stoic.monitors.collecting import Recipe, Spoilt, Watched, collected
 from stoic.monitors.corruptions import CORRUPTIONS, UNSEEN, Pixels, is_image, pixels_of
 from stoic.monitors.division import Division, Part
-from stoic.monitors.fitting import check_clean_finite, fit_monitor, lesson_of
+from stoic.monitors.fitting import (
+    check_clean_finite,
+    fit_monitor,
+    lesson_of,
+    unlearnable,
+)
 from stoic.monitors.markers import ChannelSums
 from stoic.monitors.monitor import Monitor
 from stoic.monitors.reduction import Choice, by_way, pruning
@@ -215,9 +221,14 @@ def _gathered(
         check_clean_finite(found, parts.order)
         return found
 
+    learning = traces(parts.learning(inputs), known)
+    choosing = traces(parts.choosing(inputs), known)
+    seldom = unlearnable(learning, choosing)
+    for kind in seldom:
+        say(f"{kind} hardly makes the network fail: it is left out of the lesson")
     return _Gathered(
-        traces(parts.learning(inputs), known),
-        traces(parts.choosing(inputs), known),
+        learning.rows(~np.isin(learning.origin.kind, seldom)),
+        choosing.rows(~np.isin(choosing.origin.kind, seldom)),
         traces(parts.calibration(inputs), Recipe((), ())),
         spoilt,
         pixels,

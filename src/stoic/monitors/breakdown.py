@@ -27,7 +27,7 @@ class Group:
     Args:
         name: What, such as ``noise 0.25`` or ``30``.
         rows: Which.
-        share: Of inputs that were meant to fail, for a strength; else None.
+        share: Of the inputs that a strength was chosen by, how many failed; else None.
     """
 
     name: str

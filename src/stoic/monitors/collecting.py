@@ -41,7 +41,7 @@ class Spoilt:
     Args:
         corruption: What is done.
         strength: How much of it.
-        share: Of inputs that fail at it, as it was chosen.
+        share: Of the inputs it was chosen by, how many failed at it.
     """
 
     corruption: Corruption

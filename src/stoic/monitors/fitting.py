@@ -16,10 +16,11 @@ from stoic.monitors.labels import classes_of, examples, labels_of
 from stoic.monitors.monitor import Monitor
 from stoic.monitors.points import Points
 from stoic.monitors.rules import Rules, fitted
+from stoic.monitors.strengths import SHARES
 from stoic.monitors.traces import NOTHING, Traces
 from stoic.monitors.watches import Watch, features_of, reduced
 
-__all__ = ["Lesson", "check_clean_finite", "fit_monitor", "lesson_of"]
+__all__ = ["Lesson", "check_clean_finite", "fit_monitor", "lesson_of", "unlearnable"]
 
 # Failed rows of each class below which nothing can be learnt.
 _FEWEST = 10
@@ -120,10 +121,31 @@ def lesson_of(
         if count < _FEWEST:
             raise ValueError(
                 f"class {name} must have at least {_FEWEST} failed rows to learn from, "
-                f"got {count} of {len(traces)} rows; use more inputs, or more faults "
-                "per input"
+                f"got {count} of {len(traces)} rows; give more inputs"
             )
     return Lesson(kept, chosen, labels, bounds, clean)
+
+
+def unlearnable(learning: Traces, choosing: Traces) -> tuple[str, ...]:
+    """Return corruptions that fail too seldom to learn from, whatever their strength.
+
+    More inputs would not help: even the largest strength was below the least share.
+
+    Args:
+        learning: Traces to learn from.
+        choosing: Traces to choose features by.
+    """
+
+    def failed(traces: Traces, kind: str) -> int:
+        return int((traces.origin.failed & (traces.origin.kind == kind)).sum())
+
+    own, other, origin = examples(learning), examples(choosing), learning.origin
+    return tuple(
+        kind
+        for kind in classes_of(learning)[2:]
+        if origin.share[origin.kind == kind].max() < min(SHARES)
+        and (failed(own, kind) < _FEWEST or not failed(other, kind))
+    )
 
 
 def fit_monitor(

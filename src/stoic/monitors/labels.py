@@ -73,6 +73,6 @@ def macro(
     if not there.all():
         raise ValueError(
             f"each class must have examples, got none of class {there.argmin() + 1}; "
-            "collect more traces"
+            "give more inputs"
         )
     return float((right / np.maximum(said, 1)).mean()), float((right / there).mean())

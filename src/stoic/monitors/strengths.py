@@ -28,7 +28,8 @@ def strengths(
     """Return corruptions at the strengths at which such shares of inputs fail.
 
     Found by halving on these inputs, which should serve for nothing else. Where even
-    the largest strength fails fewer, it is that one, once.
+    the largest strength fails fewer, it is that one, once. What is told of each is the
+    share that failed at it, not the one that was asked for.
 
     Args:
         watched: The network.
@@ -48,8 +49,9 @@ def strengths(
         return float(watched.criterion.failed(golden, scores, None).double().mean())
 
     for corruption in corruptions:
-        for share in shares:
-            strength = _halved(partial(failing, corruption), share, corruption)
+        for wanted in shares:
+            strength = _halved(partial(failing, corruption), wanted, corruption)
+            share = failing(corruption, strength)
             found.setdefault(
                 (corruption.name, strength), Spoilt(corruption, strength, share)
             )

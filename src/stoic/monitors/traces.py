@@ -26,7 +26,7 @@ class Origin:
         image: Number of the input.
         kind: ``nothing``, ``memory``, or the name of a corruption.
         strength: Of the corruption; 0 for others.
-        share: Of inputs that fail at this strength, as it was chosen.
+        share: Of the inputs that this strength was chosen by, how many failed at it.
         site: Where the fault hit; empty for others.
         element: Flat index in the site; -1 for others.
         bit: The highest bit that was touched; -1 for others.

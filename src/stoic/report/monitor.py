@@ -244,6 +244,9 @@ def _told(about: Record) -> Iterable[tuple[str, str]]:
     if "inputs" in about:
         yield "inputs to fit", f"{about['inputs']:,}"
     for name, strength, share in about.get("corruptions", []):
-        yield f"{name} {strength:.3g}", f"{share:.0%} of the images were to fail"
+        yield (
+            f"{name} {strength:.3g}",
+            f"{share:.0%} of the images it was chosen by failed",
+        )
     for name, version in about.get("versions", {}).items():
         yield name, str(version)
