@@ -329,6 +329,7 @@ def test_rules_about_other_features_are_refused() -> None:
 def test_an_alarm_can_be_recorded() -> None:
     alarm = calibrated(features(200), bounds_of([features(50)]), 0.05)
 
-    again = Alarm.of_record(json.loads(json.dumps(alarm.as_record(("a", "b", "c")))))
+    names = ("a", "b", "c")
+    again = Alarm.of_record(json.loads(json.dumps(alarm.as_record(names))), names)
 
     assert np.array_equal(again.low, alarm.low) and again.rate == alarm.rate

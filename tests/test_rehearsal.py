@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from stoic.monitors.markers import MARKERS, Moments
 from stoic.monitors.monitor import Monitor
 from stoic.monitors.policies import AlarmError
 from stoic.monitors.rehearsal import Rehearsal, Tally, named_policy, weight_faults
+from stoic.monitors.rules import Rules
 from stoic.network.general import held
 from stoic.network.subject import Inputs
 
@@ -248,3 +250,61 @@ def test_a_file_that_is_no_monitor_is_refused_in_one_line(
         with pytest.raises(ValueError, match="must be") as caught:
             Monitor.load(path)
         assert "\n" not in str(caught.value)
+
+
+DAMAGE: dict[str, tuple[dict[str, Any], str]] = {
+    "no rules": ({"rules": {}}, "rules without 'features'"),
+    "no spans": ({"alarm": {"rate": 1}}, "alarm without 'spans'"),
+    "a number": ({"watches": 5}, "watches 5, which is not a list"),
+    "another value": ({"watches": []}, "which nothing watches"),
+    "no steps": ({"points": {"distance": None}}, "points without"),
+    "inputs": ({"about": {"inputs": "many"}}, "about that cannot be read: inputs must"),
+    "pixels": ({"about": {"corruptions": [["blur", 1.0, 0.5]]}}, "without 'pixels'"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_monitor_says_what_is_wrong_where(
+    damage: str,
+    files: dict[str, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path, (changes, wanted) = tmp_path / "bad.json", DAMAGE[damage]
+    path.write_text(json.dumps(json.loads(files["moments"].read_text()) | changes))
+
+    assert main(["monitor", "show", str(path)]) == 2
+
+    (said,) = capsys.readouterr().err.strip().splitlines()
+    assert str(path) in said and wanted in said and said.endswith("; fit it again")
+
+
+def test_every_feature_that_is_missing_is_named(files: dict[str, Path]) -> None:
+    whole = json.loads(files["moments"].read_text())
+    watch = whole["watches"][0]
+    text = json.dumps(whole | {"watches": [{**watch, "value": "zzz:out"}]})
+    path = files["moments"].with_name("renamed.json")
+    path.write_text(text)
+
+    with pytest.raises(
+        ValueError, match=f"'mean.* of {watch['value']}', which nothing"
+    ):
+        Monitor.load(path)
+
+
+def test_a_leaf_has_a_share_of_each_class() -> None:
+    record = {"shares": [1.0], "rows": 3}
+    with pytest.raises(ValueError, match="one for each of 2 classes, got 1"):
+        Rules.of_record({"classes": ["a", "b"], "features": [], "tree": record})
+
+
+def test_a_value_is_watched_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["monitor", "fit", "digits", "--inputs", "420", "--rate", "0.05"]
+    out = tmp_path / "x.json"
+
+    assert main([*line, "--watch", "head:out,head:out", "--out", str(out)]) == 2
+
+    assert "named once each, got 'head:out' twice" in capsys.readouterr().err
+    assert not out.exists()

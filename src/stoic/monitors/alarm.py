@@ -49,10 +49,11 @@ class Alarm:
         return {"rate": self.rate, "rows": self.rows, "spans": spans}
 
     @classmethod
-    def of_record(cls, record: dict[str, Any]) -> Alarm:
-        """Return the alarm that was recorded."""
-        low, high = np.array(list(record["spans"].values()), np.float32).T
-        return cls(low, high, record["rate"], record["rows"])
+    def of_record(cls, record: dict[str, Any], names: tuple[str, ...]) -> Alarm:
+        """Return the alarm that was recorded, over features of such names."""
+        spans = [record["spans"][name] for name in names]
+        low, high = np.array(spans, np.float32).T
+        return cls(low, high, float(record["rate"]), int(record["rows"]))
 
 
 def calibrated(features: Floats, bounds: Bounds, rate: float) -> Alarm:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,18 +12,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stoic.campaign.checks import check_count
 from stoic.monitors.alarm import Alarm
 from stoic.monitors.bounds import Floats
 from stoic.monitors.checksum import excess_of
+from stoic.monitors.corruptions import Pixels
 from stoic.monitors.points import Points
 from stoic.monitors.rules import Rules
+from stoic.monitors.saved import FORMAT, read_record, reading
+from stoic.monitors.strengths import spoilt_of
 from stoic.monitors.watches import Watch, features_of
 from stoic.records.files import write_whole
 
 __all__ = ["FORMAT", "NONFINITE", "Monitor", "Verdicts"]
 
-FORMAT = 4
-_PARTS = ("network", "about", "watches", "rules", "alarm", "points")
 # The class of an inference with a feature that is no number, before any rule is asked.
 NONFINITE = "non-finite"
 
@@ -70,13 +73,14 @@ class Monitor:
 
     def __post_init__(self) -> None:
         watched = (*features_of(self.watches), *map(excess_of, self.checksums))
-        for name, own in (("rules", self.rules), ("points", self.points)):
-            if own.features != watched:
-                raise ValueError(
-                    f"{name} must be about the features that are watched, got {name} "
-                    f"about {len(own.features)} and watches for {len(watched)}; fit "
-                    f"{name} to the watched features"
-                )
+        twice = [name for name, count in Counter(watched).items() if count > 1]
+        if twice:
+            raise ValueError(
+                f"each feature must be watched once, got {twice[0]!r} twice; "
+                "watch each value once"
+            )
+        _check_features("rules", self.rules.features, watched)
+        _check_features("points", self.points.features, watched)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -117,40 +121,53 @@ class Monitor:
         Raises:
             ValueError: It cannot be read, is none, or of another format or network.
         """
-        try:
-            record = json.loads(path.read_text())
-            version = record["stoic monitor"]
-        except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError):
-            raise ValueError(
-                f"{path} must be a monitor that Stoic has saved, got something else; "
-                "fit one with 'stoic monitor fit'"
-            ) from None
-        except OSError as error:
-            raise ValueError(
-                f"monitor must be a file that can be read, got {path}: "
-                f"{error.strerror}; fit one with 'stoic monitor fit'"
-            ) from None
-        if version != FORMAT:
-            raise ValueError(
-                f"format of {path} must be {FORMAT}, got {version}; fit it again"
-            )
-        if lacking := [name for name in _PARTS if name not in record]:
-            raise ValueError(
-                f"{path} must be whole, got it without {', '.join(lacking)}; "
-                "fit it again"
-            )
+        record = read_record(path)
         if fingerprint not in (None, record["network"]):
             raise ValueError(
                 f"{path} must be a monitor of this network, got one of another "
                 f"({record['network'][:12]}, not {str(fingerprint)[:12]}); fit it again"
             )
-        rules = Rules.of_record(record["rules"])
-        return cls(
-            record["network"],
-            tuple(map(Watch.of_record, record["watches"])),
-            rules,
-            Alarm.of_record(record["alarm"]),
-            Points.of_record(record["points"], rules.features),
-            record["about"],
-            record.get("checksums", {}),
-        )
+        return cls._of_record(record, path)
+
+    @classmethod
+    def _of_record(cls, record: dict[str, Any], path: Path) -> Monitor:
+        with reading(path, "about"):
+            _check_about(record["about"])
+        with reading(path, "rules"):
+            rules = Rules.of_record(record["rules"])
+        with reading(path, "watches"):
+            watches = tuple(map(Watch.of_record, record["watches"]))
+        with reading(path, "alarm"):
+            alarm = Alarm.of_record(record["alarm"], rules.features)
+        with reading(path, "points"):
+            points = Points.of_record(record["points"], rules.features)
+        with reading(path, "checksums"):
+            told = dict(record.get("checksums", {}))
+            sums = {name: float(tolerance) for name, tolerance in told.items()}
+        name, about = record["network"], record["about"]
+        with reading(path, "rules and watches"):
+            return cls(name, watches, rules, alarm, points, about, sums)
+
+
+def _check_about(about: dict[str, Any]) -> None:
+    """Refuse what a monitor could not be tried or run with."""
+    check_count("inputs", about.get("inputs", 0), 0)
+    if spoilt_of(about):
+        Pixels.of_record(about["pixels"])
+
+
+def _check_features(
+    name: str, features: tuple[str, ...], watched: tuple[str, ...]
+) -> None:
+    """Refuse rules or points about other features than those that are watched."""
+    if features == watched:
+        return
+    asked = [
+        f"{each!r}, which nothing watches" for each in features if each not in watched
+    ]
+    unasked = [f"none about {each!r}" for each in watched if each not in features]
+    got = (*asked, *unasked, "another order")[0]
+    raise ValueError(
+        f"{name} must be about the features that are watched, got {got}; "
+        f"fit {name} to the watched features"
+    )

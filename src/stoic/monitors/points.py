@@ -241,6 +241,6 @@ class Points:
             points, _, conditions = line.partition(" if ")
             return Step(tuple(map(condition, conditions.split(" and "))), int(points))
 
-        limits = {float(rate): limit for rate, limit in record["limits"].items()}
+        limits = {float(rate): int(n) for rate, n in record["limits"].items()}
         steps = tuple(map(step, record["steps"]))
-        return cls(features, steps, record["base"], limits, distance)
+        return cls(features, steps, int(record["base"]), limits, distance)

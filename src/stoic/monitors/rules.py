@@ -173,15 +173,18 @@ class Rules:
         """Return the rules that were recorded."""
         features = tuple(record["features"])
         index = {name: number for number, name in enumerate(features)}
+        classes = tuple(record["classes"])
 
         def read(node: dict[str, Any]) -> Node:
             if "shares" in node:
-                return Leaf(tuple(node["shares"]), node["rows"])
+                shares = tuple(map(float, node["shares"]))
+                _check_shares(shares, classes)
+                return Leaf(shares, int(node["rows"]))
             inside, outside = read(node["inside"]), read(node["outside"])
             ends = _read(node["from"], -math.inf), _read(node["to"], math.inf)
             return Fork(index[node["feature"]], *ends, inside, outside)
 
-        return cls(tuple(record["classes"]), features, read(record["tree"]))
+        return cls(classes, features, read(record["tree"]))
 
 
 def fitted(
@@ -284,9 +287,16 @@ def span_text(low: float, high: float) -> str:
     return f"at least {least}" if math.isinf(high) else f"{least} to {numeral(high)}"
 
 
+def _check_shares(shares: tuple[float, ...], classes: tuple[str, ...]) -> None:
+    if len(shares) != len(classes):
+        raise ValueError(
+            f"shares must be one for each of {len(classes)} classes, got {len(shares)}"
+        )
+
+
 def _written(end: float) -> float | None:
     return None if math.isinf(end) else end
 
 
 def _read(end: float | None, otherwise: float) -> float:
-    return otherwise if end is None else end
+    return otherwise if end is None else float(end)

@@ -150,15 +150,21 @@ def as_watches(
     """Watch values by name.
 
     Raises:
-        ValueError: A value does not exist, has one channel, or no row per input.
+        ValueError: A value does not exist, is named twice, has one channel, or no row
+            per input.
     """
     sites = {site.name: site for site in subject.sites if site.kind == "activation"}
-    watches = []
+    watches: list[Watch] = []
     for name in values:
         if name not in sites:
             raise ValueError(
                 f"values to watch must be computed by the network, got {name!r}; "
                 "'stoic sites' lists them"
+            )
+        if name in {watch.value for watch in watches}:
+            raise ValueError(
+                f"values to watch must be named once each, got {name!r} twice; "
+                "leave one out"
             )
         watch = Watch(name, _channels(subject, sites[name]), marker)
         if problem := _problem(sites[name], watch):
