@@ -21,6 +21,7 @@ from stoic.monitors.rehearsal import Rehearsal, Tally, named_policy, weight_faul
 from stoic.monitors.rules import Rules
 from stoic.network.general import held
 from stoic.network.subject import Inputs
+from stoic.records.files import ELSEWHERE, RunError, check_writable, writing
 
 
 def guarded() -> Guarded:
@@ -171,7 +172,13 @@ BAD = {
     "--corrupt noise": "strength of noise must be given",
     "--faults -1": "faults must be at least 0",
     "--faults 1 --bits 77": "bits must be in 0..31",
-    "--inputs 300": "420 come before the first",
+    "--inputs 300": "in 1..180 for the case digits, as 420 come before the first",
+    "--first 600": "600 of which 600 come before the first",
+    "--corrupt noise --strength -3": "strength of noise must be in 0..4, got -3",
+    "--corrupt contrast --strength 5": "strength of contrast must be in 0..1, got 5",
+    "--corrupt noise --strength nan": "strength of noise must be in 0..4, got nan",
+    "--strength 2": "strength must be that of a corruption, got 2 without any",
+    "--metrics /proc/x/stoic.prom": "metrics must be a file that can be written",
 }
 
 
@@ -308,3 +315,56 @@ def test_a_value_is_watched_once(
 
     assert "named once each, got 'head:out' twice" in capsys.readouterr().err
     assert not out.exists()
+
+
+UNTRIED = {
+    "": "as 420 come before the first, got 1000; add --inputs 180",
+    "--inputs 0": "inputs must be at least 1, got 0",
+    "--inputs -5": "inputs must be at least 1, got -5",
+    "--out /proc/x/page.html": "got /proc/x/page.html: No such file or directory",
+}
+
+
+@pytest.mark.parametrize("options", UNTRIED)
+def test_a_monitor_that_cannot_be_tried_says_why_in_one_line(
+    options: str, files: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["monitor", "evaluate", "digits", str(files["moments"]), *options.split()]
+
+    assert main(line) == 2
+
+    (said,) = capsys.readouterr().err.strip().splitlines()
+    assert UNTRIED[options] in said
+
+
+@pytest.mark.parametrize("command", ["evaluate", "run"])
+def test_a_monitor_of_another_network_is_told_before_its_inputs(
+    command: str, files: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = files["moments"].with_name("other.json")
+    whole = json.loads(files["moments"].read_text())
+    path.write_text(json.dumps(whole | {"network": "0" * 64}))
+
+    assert main(["monitor", command, "digits", str(path), "--inputs", "1000"]) == 2
+
+    assert "must be a monitor of this network" in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_the_work(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("stoic.cases.load", lambda *args: pytest.fail("it began"))
+    for out, why in (("/proc/x/m.json", "No such file"), (tmp_path, "Is a directory")):
+        assert main(["monitor", "fit", "digits", "--out", str(out)]) == 2
+        (said,) = capsys.readouterr().err.strip().splitlines()
+        assert f"out must be a file that can be written, got {out}: {why}" in said
+    check_writable("out", tmp_path / "new" / "m.json")
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_a_page_that_finds_no_room_has_nothing_to_resume() -> None:
+    with pytest.raises(RunError, match="choose another place$"):
+        with writing(Path("page.html"), ELSEWHERE):
+            raise OSError("no room")

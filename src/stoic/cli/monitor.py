@@ -11,6 +11,7 @@ import typer
 from stoic.cli.ending import one_line
 from stoic.cli.options import AsJson, CaseName, Seed
 from stoic.cli.output import aligned, chat, progress
+from stoic.cli.unseen import with_inputs_after
 
 if TYPE_CHECKING:
     from stoic.cases.case import Case
@@ -72,11 +73,13 @@ def fit(
     from stoic.campaign.checks import check_name
     from stoic.cases import load
     from stoic.monitors.markers import MARKERS
+    from stoic.records.files import check_writable
 
     values = tuple(name.strip() for name in watch.split(",") if name)
     how: dict[str, Any] = {"values": values, "rate": rate, "seed": seed}
     with one_line():
         check_name("marker", marker, (*MARKERS, "checksums"))
+        check_writable("out", out)
         loaded = load(case, inputs)
         how |= {"criterion": loaded.judged_by, "tail": loaded.tail}
         if marker == "checksums":
@@ -162,16 +165,20 @@ def evaluate(
     ] = None,
 ) -> None:
     """Try a monitor on inputs of CASE that it was not fitted with, and other faults."""
-    from stoic.cases import load
+    from stoic.campaign.checks import check_count
     from stoic.monitoring import MonitorSettings, seen_by
     from stoic.monitors.monitor import Monitor
     from stoic.monitors.scorecard import scorecard
+    from stoic.records.files import check_writable
     from stoic.study import as_inputs
 
     with one_line():
+        check_count("inputs", inputs)
         found = Monitor.load(file)
+        if out:
+            check_writable("out", out)
         used = int(found.about.get("inputs", 0))
-        loaded = load(case, used + inputs)
+        loaded = with_inputs_after(used, inputs, case, file)
         given = as_inputs(loaded.inputs).rows(used, used + inputs)
         with progress("inputs") as ticks:
             traces = seen_by(
@@ -263,9 +270,11 @@ def export(
     from stoic.cases import load
     from stoic.monitors.exported import export_onnx
     from stoic.monitors.guarded import guard_with_file
+    from stoic.records.files import check_writable
     from stoic.study import as_inputs
 
     with one_line():
+        check_writable("out", out)
         loaded = load(case, 4)
         given = as_inputs(loaded.inputs)
         export_onnx(guard_with_file(loaded.network, file, given), given, out)

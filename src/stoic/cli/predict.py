@@ -97,13 +97,13 @@ def predict(
 
 def _write(found: Predicted, record: str, case: str, out: Path) -> None:
     """Write a page, or the record where the file is to be JSON."""
-    from stoic.records.files import write_whole, writing
+    from stoic.records.files import ELSEWHERE, write_whole, writing
     from stoic.report.predicted import write_predicted_report
 
     if out.suffix != ".json":
         chat(f"page: {write_predicted_report(found.as_record(), case, out)}")
         return
-    with writing(out):
+    with writing(out, ELSEWHERE):
         write_whole(out, record)
     chat(f"record: {out}")
 

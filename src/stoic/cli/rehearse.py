@@ -14,6 +14,7 @@ from stoic.cli.ending import TOO_HIGH, one_line, stop
 from stoic.cli.monitor import File, InputCount
 from stoic.cli.options import Bits, CaseName, Seed
 from stoic.cli.output import aligned, chat
+from stoic.cli.unseen import with_inputs_after
 
 if TYPE_CHECKING:
     from stoic.cases.case import Case
@@ -66,13 +67,17 @@ def run(
     from stoic.monitors.counters import Counters
     from stoic.monitors.guarded import guard_with_file
     from stoic.monitors.rehearsal import Rehearsal, named_policy, weight_faults
+    from stoic.records.files import check_writable
     from stoic.study import as_inputs
 
     with one_line():
         _check(inputs, first, faults)
+        _check_strength(corrupt, strength)
+        if metrics:
+            check_writable("metrics", metrics)
         found = _loaded(file)
         start = int(found.about.get("inputs", 0)) if first is None else first
-        loaded = _with(case, start, inputs)
+        loaded = with_inputs_after(start, inputs, case, file)
         network, every = loaded.network, as_inputs(loaded.inputs)
         clean = every.rows(start, start + inputs)
         guarded = guard_with_file(network, file, every.rows(0, 2))
@@ -114,21 +119,18 @@ def _check(inputs: int, first: int | None, faults: int) -> None:
     check_count("faults", faults, 0)
 
 
+def _check_strength(corrupt: str, strength: float | None) -> None:
+    if strength is not None and not corrupt:
+        raise ValueError(
+            f"strength must be that of a corruption, got {strength:g} without any; "
+            "add --corrupt"
+        )
+
+
 def _known(inputs: Inputs, start: int) -> list[Inputs]:
     """Return batches of those that the monitor was fitted with, if there are any."""
     count = min(start or inputs.count, _MEASURED)
     return [inputs.rows(n, min(n + _BATCH, count)) for n in range(0, count, _BATCH)]
-
-
-def _with(case: str, start: int, inputs: int) -> Case:
-    """Return a case with so many inputs after the first ones."""
-    from stoic.cases import load
-
-    try:
-        return load(case, start + inputs)
-    except ValueError as error:
-        why = f"{error}; {start} come before the first, see --first"
-        raise ValueError(why if start else str(error)) from error
 
 
 def _loaded(file: Path) -> Monitor:

@@ -35,6 +35,18 @@ class Corruption:
     most: float
     apply: Callable[[Tensor, float, int], Tensor]
 
+    def check(self, strength: float) -> None:
+        """Refuse a strength that makes no sense.
+
+        Raises:
+            ValueError: It is below 0, above the most, or no number.
+        """
+        if not 0 <= strength <= self.most:
+            raise ValueError(
+                f"strength of {self.name} must be in 0..{self.most:g}, got "
+                f"{strength:g}; give one of these"
+            )
+
 
 def _noise(images: Tensor, strength: float, seed: int) -> Tensor:
     """Add Gaussian noise of such a standard deviation."""
@@ -133,7 +145,12 @@ class Pixels:
     def corrupted(
         self, inputs: Tensor, corruption: Corruption, strength: float, seed: int
     ) -> Tensor:
-        """Return corrupted inputs, within the range of pixels."""
+        """Return corrupted inputs, within the range of pixels.
+
+        Raises:
+            ValueError: The strength is none of this corruption.
+        """
+        corruption.check(strength)
         black, span = self._shaped(self.black), self._shaped(self.white - self.black)
         images = ((inputs - black) / span).clamp(0, 1)
         spoilt = corruption.apply(images, strength, seed).clamp(0, 1)

@@ -11,9 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 __all__ = [
+    "ELSEWHERE",
     "SUMS",
     "RunError",
     "check_sums",
+    "check_writable",
     "sync",
     "write_sums",
     "write_whole",
@@ -21,6 +23,9 @@ __all__ = [
 ]
 
 SUMS = "sums.json"
+ELSEWHERE = "make room or choose another place"
+"""What to do where there is nothing to resume, as for a page."""
+_RESUME = "make room or choose another folder, then resume"
 
 
 class RunError(ValueError):
@@ -28,8 +33,8 @@ class RunError(ValueError):
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn any failure to write below ``path`` into one line."""
+def writing(path: Path, remedy: str = _RESUME) -> Iterator[None]:
+    """Turn any failure to write below ``path`` into one line, with what to do."""
     import duckdb
 
     try:
@@ -38,15 +43,38 @@ def writing(path: Path) -> Iterator[None]:
         # DuckDB tells the system's reason in the middle of its own words.
         full = os.strerror(errno.ENOSPC)
         reason = full if full in str(error) else str(error).splitlines()[0]
+        raise RunError(f"{path} must be writable, got {reason}; {remedy}") from error
+
+
+def check_writable(name: str, path: Path) -> None:
+    """Make the folder of a file, and refuse one that could not be written.
+
+    To be asked before the work of which it is to hold the outcome.
+
+    Args:
+        name: Of the setting.
+        path: Of the file, which is left as it is.
+
+    Raises:
+        RunError: Naming both.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        part = _part(path)
+        part.touch()
+        part.unlink()
+    except OSError as error:
         raise RunError(
-            f"{path} must be writable, got {reason}; "
-            "make room or choose another folder, then resume"
+            f"{name} must be a file that can be written, got {path}: "
+            f"{error.strerror}; choose another place"
         ) from error
 
 
 def write_whole(path: Path, text: str) -> None:
     """Write a file under another name and then rename it."""
-    part = path.with_name(f".{path.name}.part")
+    part = _part(path)
     try:
         part.write_text(text, encoding="utf-8")
         sync(part)
@@ -55,6 +83,10 @@ def write_whole(path: Path, text: str) -> None:
     except OSError:
         part.unlink(missing_ok=True)
         raise
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f".{path.name}.part")
 
 
 def sync(path: Path) -> None:

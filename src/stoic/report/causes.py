@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from stoic.records.files import write_whole, writing
+from stoic.records.files import ELSEWHERE, write_whole, writing
 from stoic.report.templating import rendered
 
 __all__ = ["write_causes_report"]
@@ -77,7 +77,7 @@ def write_causes_report(told: Record, path: Path) -> Path:
     Raises:
         RunError: It cannot be written.
     """
-    with writing(path):
+    with writing(path, ELSEWHERE):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, rendered("causes.html.j2", p=_page(told)))
     return path

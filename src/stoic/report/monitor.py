@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from stoic.estimates import Estimate
-from stoic.records.files import write_whole, writing
+from stoic.records.files import ELSEWHERE, write_whole, writing
 from stoic.records.numerals import numeral
 from stoic.report.plots import Line, Plot, Scale, Tick
 from stoic.report.templating import rendered
@@ -136,7 +136,7 @@ def write_monitor_report(
         RunError: The page finds no room.
     """
     text = rendered("monitor.html.j2", c=_card(scorecard, monitor, rules))
-    with writing(out):
+    with writing(out, ELSEWHERE):
         out.parent.mkdir(parents=True, exist_ok=True)
         write_whole(out, text)
     return out

@@ -11,7 +11,7 @@ from stoic.estimates.population import stratified
 from stoic.estimates.ranking import worst_within
 from stoic.estimates.searched import is_searched
 from stoic.records import Manifest, Run, open_run
-from stoic.records.files import write_whole, writing
+from stoic.records.files import ELSEWHERE, write_whole, writing
 from stoic.report.bits import Format, formats
 from stoic.report.inputs import Ranking, ranked_classes, ranked_inputs
 from stoic.report.layers import Layers, layers_of, rows_by
@@ -98,7 +98,7 @@ def write_report(
     run = open_run(run_path)
     target = Path(out) if out else run.path / "report.html"
     text = _page(_contents(run, about, with_nonfinite))
-    with writing(target):
+    with writing(target, ELSEWHERE):
         target.parent.mkdir(parents=True, exist_ok=True)
         write_whole(target, text)
     return target

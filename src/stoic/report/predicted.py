@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from stoic.records.files import write_whole, writing
+from stoic.records.files import ELSEWHERE, write_whole, writing
 from stoic.report.plots import Tick
 from stoic.report.templating import rendered
 
@@ -91,7 +91,7 @@ def write_predicted_report(predicted: Record, case: str, out: Path) -> Path:
         RunError: The page finds no room.
     """
     text = rendered("predicted.html.j2", p=_sheet(predicted, case))
-    with writing(out):
+    with writing(out, ELSEWHERE):
         out.parent.mkdir(parents=True, exist_ok=True)
         write_whole(out, text)
     return out

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NotRequired, TypedDict
 
-from stoic.records.files import write_whole, writing
+from stoic.records.files import ELSEWHERE, write_whole, writing
 from stoic.report.decades import Decades, Spread, decades, figure, spread
 from stoic.report.templating import rendered
 
@@ -176,7 +176,7 @@ def write_sensitivity_report(record: SensitivityRecord, out: Path) -> Path:
         violated=_violated(record["tightness"]),
         labels=LABELS,
     )
-    with writing(out):
+    with writing(out, ELSEWHERE):
         out.parent.mkdir(parents=True, exist_ok=True)
         write_whole(out, text)
     return out

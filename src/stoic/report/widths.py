@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from stoic.estimates import Estimate
-from stoic.records.files import write_whole, writing
+from stoic.records.files import ELSEWHERE, write_whole, writing
 from stoic.report.plots import Tick
 from stoic.report.templating import rendered
 from stoic.report.text import limits, percent
@@ -134,7 +134,7 @@ def write_widths_report(widths: Record, case: str, out: Path) -> Path:
         RunError: The page finds no room.
     """
     text = rendered("widths.html.j2", c=_sheet(widths, case))
-    with writing(out):
+    with writing(out, ELSEWHERE):
         out.parent.mkdir(parents=True, exist_ok=True)
         write_whole(out, text)
     return out
