@@ -31,6 +31,15 @@ def _seeds() -> None:
 
 
 @pytest.fixture(autouse=True)
+def _threads() -> Iterator[None]:
+    """Give the number of threads back, which commands set for their process."""
+    before = torch.get_num_threads()
+    yield
+    if torch.get_num_threads() != before:
+        torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
 def _narrow_steps(
     monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
