@@ -51,7 +51,7 @@ def monitor_of(
     """Return a made-up monitor whose questions part the inputs of a specimen.
 
     Args:
-        values: To watch; by default two layers.
+        values: To watch; by default the first layer and the last.
         on_values: Whether spans end on values of features, or between two of them,
             so that the rounding of other kernels changes no answer.
     """
@@ -60,7 +60,8 @@ def monitor_of(
         watches = as_watches(subject, values, marker)
     else:
         layers = every_layer(subject, marker)
-        watches = (layers[0], layers[-1])
+        # A network may have but one.
+        watches = tuple(dict.fromkeys((layers[0], layers[-1])))
     rows = many_rows(specimen.inputs, 40)
     features = features_by_hand(subject, watches, rows)
     fingerprint = network_fingerprint(specimen.network)
