@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from stoic.causes.failures import Examples, Failures, Inquiry
-from stoic.causes.pipeline import LEAST, NOISE, Clusters, Pipeline
+from stoic.causes.pipeline import LEAST, Clusters, Pipeline
 from stoic.causes.retraining import Learning, accuracy, assigned, evenly, retrained
 
 __all__ = ["Gain", "Improved", "improve"]
@@ -243,7 +243,7 @@ def _clusters(
     clusters: Clusters = pipeline.clustering(points, seed)
     if not clusters.count:
         raise ValueError(
-            f"{pipeline.name} must find a cluster to choose by, got {NOISE} for all "
+            f"{pipeline.name} must find a cluster to choose by, got none among "
             f"{count} failures; take another pipeline or more failures"
         )
     return assigned(features[:count], clusters, features[count:])

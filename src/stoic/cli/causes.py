@@ -25,7 +25,7 @@ class _CaseFirst(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put ``find`` before the name of a case."""
-        if args and args[0] not in (*self.commands, "--help"):
+        if args and args[0] not in (*self.commands, "--help", "-h"):
             args = ["find", *args]
         return super().parse_args(ctx, args)
 
