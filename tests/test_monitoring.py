@@ -27,7 +27,7 @@ from stoic.monitors.corruptions import CORRUPTIONS, UNSEEN, pixels_of
 from stoic.monitors.division import Division, Part
 from stoic.monitors.fitting import lesson_of
 from stoic.monitors.labels import classes_of, examples, labels_of, macro
-from stoic.monitors.markers import Extremes
+from stoic.monitors.markers import Extremes, NonFinite
 from stoic.monitors.monitor import Monitor
 from stoic.monitors.reduction import (
     by_importance,
@@ -603,7 +603,7 @@ def test_markers_that_are_not_finite_are_named_with_the_users_input() -> None:
     [
         ("features", -1), ("alpha", -1.0), ("alpha", math.nan), ("seed", -1),
         ("seed", 2**32), ("most", 0), ("batch", 0), ("clean", math.inf),
-        ("choose", "luck"),
+        ("choose", "luck"), ("marker", NonFinite()),
     ],
 )  # fmt: skip
 def test_settings_are_refused_before_any_work(name: str, value: Any) -> None:

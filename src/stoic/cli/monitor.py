@@ -42,8 +42,7 @@ def fit(
         str,
         typer.Option(
             "--marker",
-            help="Of each: quantiles, raw, sampled, extremes, moments, non-finite; "
-            "or checksums.",
+            help="Of each: quantiles, raw, sampled, extremes, moments; or checksums.",
         ),
     ] = "quantiles",
     features: Annotated[

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from stoic.campaign.checks import check_count, check_name
 from stoic.criteria import Criterion, Top1Changed
-from stoic.monitors.markers import ChannelQuantiles, Marker
+from stoic.monitors.markers import ChannelQuantiles, Marker, NonFinite
 from stoic.monitors.reduction import WAYS
 from stoic.network.subject import Inputs
 
@@ -73,6 +73,11 @@ def check_settings(settings: MonitorSettings) -> None:
     check_count("seed", settings.seed, least=0)
     if settings.seed > _SEEDS:
         raise ValueError(f"seed must be at most {_SEEDS}, got {settings.seed}")
+    if isinstance(settings.marker, NonFinite):
+        raise ValueError(
+            "marker must be one that differs between finite values, got non-finite, "
+            "which rules learn nothing from; every verdict says non-finite by itself"
+        )
     if not 0 <= settings.clean < math.inf:
         raise ValueError(
             f"clean must be a finite number of 0 or more, got {settings.clean:g}; "
