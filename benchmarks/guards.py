@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import stoic
+from stoic.campaign.scores import scores_of
 from stoic.faults.models import Burst, MultiFlip
 from stoic.monitors import baselines
 from stoic.monitors.baselines import Detector
@@ -136,7 +137,8 @@ def _traces(
     assert isinstance(subject, CapturedSubject)
     first = inputs.rows(0, some)
     sums = fit_checksums(subject, [subject.bench(first)])
-    watched = Watched(subject, every_marker(subject), checksums=sums)
+    judged = case.judged_by, case.tail or scores_of
+    watched = Watched(subject, every_marker(subject), *judged, checksums=sums)
     printing.say("strengths of corruptions")
     spoilt = strengths(watched, first, (*CORRUPTIONS, *UNSEEN), pixels)
     known = tuple(each for each in spoilt if each.corruption not in UNSEEN)
