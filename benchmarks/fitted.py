@@ -7,6 +7,7 @@ size and what they compute is that of any other fitted monitor.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,14 @@ from stoic.cases.imagenet.files import cache_folder
 from stoic.monitoring import MonitorSettings, fit
 from stoic.monitors.monitor import Monitor
 
-__all__ = ["NETWORKS", "Subject", "fitted_monitor", "monitors_folder", "subject"]
+__all__ = [
+    "NETWORKS",
+    "Subject",
+    "fitted_monitor",
+    "monitor_options",
+    "monitors_folder",
+    "subject",
+]
 
 NETWORKS = ("resnet50", "efficientnet-lite0", "signs", "digits")
 # A convolutional network of ImageNet takes long per input.
@@ -88,15 +96,35 @@ def monitors_folder() -> Path:
     return cache_folder() / "monitors"
 
 
-def fitted_monitor(of: Subject, folder: Path) -> Monitor:
-    """Return the monitor that a folder has for a network; fit and save it if need be.
+def monitor_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options by which `fitted_monitor` finds a file."""
+    parser.add_argument(
+        "--monitors", type=Path, default=monitors_folder(), help="folder of their files"
+    )
+    parser.add_argument(
+        "--monitor",
+        type=Path,
+        metavar="FILE",
+        help="of 'stoic monitor fit', in place of the folder's; of the one network",
+    )
+
+
+def fitted_monitor(of: Subject, options: argparse.Namespace) -> Monitor:
+    """Return the file that was asked for, or that a folder has; else fit and save it.
 
     Args:
         of: The network; it is fitted with inputs of its own.
-        folder: Of files such as ``resnet50.monitor.json``.
+        options: Of `monitor_options`. Files of the folder have names such as
+            ``resnet50.monitor.json``.
+
+    Raises:
+        ValueError: The file that was asked for is of another network, or none.
     """
-    path = folder / f"{of.name}.monitor.json"
     fingerprint = network_fingerprint(of.network)
+    if options.monitor:
+        return Monitor.load(options.monitor, fingerprint)
+    folder = options.monitors
+    path = folder / f"{of.name}.monitor.json"
     # None yet, of an older format, or of other weights: another machine's calibration.
     with contextlib.suppress(OSError, ValueError):
         return Monitor.load(path, fingerprint)

@@ -3,8 +3,9 @@
 Run it as ``python -m benchmarks.overhead``. The network and the guarded one run in
 turn, pair by pair; the ratio of each pair is what counts, of wall time and of the time
 that the processor spent on it, which other processes disturb less. The monitor is one
-that was really fitted to the network: ``--monitors`` is the folder of its file, and it
-is fitted and saved there first if there is none.
+that was really fitted to the network: the ``--monitor`` that ``stoic monitor fit`` has
+saved; otherwise ``--monitors`` is the folder of its file, and it is fitted and saved
+there first if there is none.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from benchmarks.fitted import (
     NETWORKS,
     Subject,
     fitted_monitor,
-    monitors_folder,
+    monitor_options,
     subject,
 )
 
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows = []
     for name in options.networks:
         found = subject(name, max(options.batches))
-        monitor = fitted_monitor(found, options.monitors)
+        monitor = fitted_monitor(found, options)
         rows += [
             _row(found, monitor, batch, way, options.pairs)
             for batch in options.batches
@@ -63,13 +63,16 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 32])
     parser.add_argument("--ways", nargs="+", choices=_WAYS, default=["eager"])
     parser.add_argument("--pairs", type=int, default=60, help="of runs")
-    parser.add_argument(
-        "--monitors", type=Path, default=monitors_folder(), help="folder of their files"
-    )
+    monitor_options(parser)
     printing.common_options(parser)
     options = parser.parse_args(argv)
     if options.quick:
         options.networks, options.batches, options.pairs = ["signs"], [1], 5
+    if options.monitor and len(options.networks) > 1:
+        parser.error(
+            "--monitor must be of one network, got "
+            f"{len(options.networks)} networks; name one with --networks"
+        )
     return options
 
 

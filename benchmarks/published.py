@@ -28,6 +28,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import stoic
+from stoic.campaign.scores import scores_of
+from stoic.cases.case import Case
 from stoic.monitors.bounds import bounds_of
 from stoic.monitors.collecting import Flips, Recipe, Spoilt, Watched, collected
 from stoic.monitors.corruptions import CORRUPTIONS, Pixels, pixels_of
@@ -82,7 +84,7 @@ def options_of(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         "python -m benchmarks.published", description=__doc__
     )
-    cases = ["signs", "fashion", "fashion-vgg", "fashion-alexnet"]
+    cases = ["signs", "scenes", "fashion", "fashion-vgg", "fashion-alexnet"]
     parser.add_argument("--case", nargs="+", default=cases)
     parser.add_argument("--images", type=int, default=100, help="that recur")
     parser.add_argument("--bounds", type=int, default=2000, help="fault-free images")
@@ -264,7 +266,7 @@ def traces_of(name: str, options: argparse.Namespace) -> Traces:
     case = stoic.load(name, ends[-1])
     assert isinstance(case.inputs, Tensor)
     inputs, pixels = Inputs((case.inputs,), {}), pixels_of(case.inputs)
-    watched = _watched(case.network, inputs.rows(0, options.images))
+    watched = _watched(case, inputs.rows(0, options.images))
     some = inputs.rows(*ends[:2])
     spoilt = strengths(watched, some, CORRUPTIONS, pixels, seed=options.seed)
     for each in spoilt:
@@ -275,9 +277,9 @@ def traces_of(name: str, options: argparse.Namespace) -> Traces:
     return Traces.joined([clean, rows.rows(rows.origin.kind != NOTHING)])
 
 
-def _watched(network: torch.nn.Module, inputs: Inputs) -> Watched:
+def _watched(case: Case, inputs: Inputs) -> Watched:
     """Watch every layer; faults hit convolutions only, as published."""
-    subject = prepare(network, inputs)
+    subject = prepare(case.network, inputs)
     assert isinstance(subject, CapturedSubject)
     watches = every_layer(subject)
     steps, value = subject.program.by_name, {s.name: s.value for s in subject.sites}
@@ -285,7 +287,8 @@ def _watched(network: torch.nn.Module, inputs: Inputs) -> Watched:
     kernels = [
         s.name for s in subject.sites if s.kind == "parameter" and len(s.shape) == 4
     ]
-    return Watched(subject, watches, hit=(*computed, *kernels))
+    judged = case.judged_by, case.tail or scores_of
+    return Watched(subject, watches, *judged, hit=(*computed, *kernels))
 
 
 def _rows(

@@ -1,11 +1,12 @@
 """Whether a guarded network says the same wherever it runs.
 
 Run it as ``python -m benchmarks.verdicts_exported``. The monitor is one that was really
-fitted to ``signs``. Verdicts of ONNX Runtime, of the exported and of the compiled
-network on scenes, a quarter of them as they are and the others noisy, blurred and pale,
-are compared with those of the eager one in the same precision, field by field. Where
-one differs, the table says how far the nearest end of a span, or limit of points, is
-from the feature at most, as a share of it: that is what kernels round differently.
+fitted to ``signs``, such as the ``--monitor`` that ``stoic monitor fit`` has saved.
+Verdicts of ONNX Runtime, of the exported and of the compiled network on scenes, a
+quarter of them as they are and the others noisy, blurred and pale, are compared with
+those of the eager one in the same precision, field by field. Where one differs, the
+table says how far the nearest end of a span, or limit of points, is from the feature at
+most, as a share of it: that is what kernels round differently.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from benchmarks import printing
-from benchmarks.fitted import fitted_monitor, monitors_folder, subject
+from benchmarks.fitted import fitted_monitor, monitor_options, subject
 from torch import Tensor
 
 from stoic.monitors.corruptions import CORRUPTIONS, pixels_of
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _options(argv)
     torch.set_num_threads(options.threads)
     of = subject("signs", options.inputs // (len(CORRUPTIONS) + 1))
-    monitor = fitted_monitor(of, options.monitors)
+    monitor = fitted_monitor(of, options)
     inputs = _spoilt(of.inputs, monitor, options.seed)
     rows = []
     for precision in options.precisions:
@@ -64,9 +65,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--precisions", nargs="+", choices=_DTYPES, default=list(_DTYPES)
     )
-    parser.add_argument(
-        "--monitors", type=Path, default=monitors_folder(), help="folder of their files"
-    )
+    monitor_options(parser)
     printing.common_options(parser)
     options = parser.parse_args(argv)
     if options.quick:
