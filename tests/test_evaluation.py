@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.stats import binom, binomtest
 from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
 
+from stoic.monitors.beside import OWN, standings
 from stoic.monitors.breakdown import By, curves_by, groups, recalls_by
 from stoic.monitors.evaluation import (
     check_examples,
@@ -605,3 +607,61 @@ def test_curves_of_strengths_compare_with_clean_rows(
     assert found["noise 0.5"] == alone
     assert len(found) == 4
     assert right_rows(traces, "clean").sum() == 120
+
+
+# Beside others.
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """A detector that says what it was given."""
+
+    name: str
+    said: NDArray[np.float32]
+    features: tuple[str, ...] = ()
+
+    def score(self, traces: Traces) -> NDArray[np.float32]:
+        return self.said
+
+
+def test_a_detector_stands_in_each_group_as_it_does_alone(
+    traces: Traces, resamples: Resamples, score: NDArray[np.float32]
+) -> None:
+    """Noise here is learnt from; darkness, which nobody has seen, stands for blur."""
+    kind = np.where(traces.origin.kind == "blur", "darkness", traces.origin.kind)
+    bits = np.where(traces.origin.kind == MEMORY, 1 + traces.origin.image % 2, 0)
+    traces = replace(traces, origin=replace(traces.origin, kind=kind, bits=bits))
+    others = [Given("one", -score), Given("other", np.round(score))]
+
+    found = list(standings(traces, score, others, resamples, rates=(0.05,)))
+
+    rows = {
+        "memory": (kind == MEMORY) & (bits == 1),
+        "memory, several bits": (kind == MEMORY) & (bits == 2),
+        "input, known kinds": kind == "noise",
+        "input, unseen kinds": kind == "darkness",
+    } | {group.name: group.rows for group in groups(traces, "strength")}
+    scores = {OWN: score, "one": -score, "other": np.round(score)}
+    assert [(each.group, each.detector) for each in found] == [
+        (group, name) for group in rows for name in scores
+    ]
+    for each in found:
+        own, here = scores[each.detector], rows[each.group]
+        alone = curve(traces, own, resamples, here, rates=(0.05,))
+        assert (each.auroc, each.recall) == (alone.auroc, alone.recall)
+        if each.detector == OWN:
+            assert each.less is None
+            continue
+        less, recall = curve_difference(
+            traces, score, own, resamples, here, rates=(0.05,)
+        )
+        assert (each.less, each.recall_less) == (less, recall)
+
+
+def test_strengths_are_groups_only_where_several_detectors_are_compared(
+    traces: Traces, resamples: Resamples, score: NDArray[np.float32]
+) -> None:
+    (first, *_, last) = standings(traces, score, [Given("one", score)], resamples)
+
+    assert first.group == "memory" and last.group == "input, known kinds"
+    assert last.less and last.less.value == 0

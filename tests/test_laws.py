@@ -26,7 +26,7 @@ LAYERS = {
         (
             *("report", "cases", "settings", "study"),
             *("columns", "conditioning", "explaining", "improving", "monitoring"),
-            *("predicting", "widths", "cli"),
+            *("predicting", "trying", "widths", "cli"),
         ),
         SURFACE,
     ),

@@ -22,6 +22,7 @@ from stoic.cli import main
 from stoic.detections import DetectionsChanged
 from stoic.faults.formats import write_word
 from stoic.monitoring import Fitted, MonitorSettings, fit, fit_checksums, seen_by
+from stoic.monitors.baselines import Trivial
 from stoic.monitors.collecting import Flips, Recipe, Spoilt, Watched, collected, half_of
 from stoic.monitors.corruptions import CORRUPTIONS, UNSEEN, pixels_of
 from stoic.monitors.division import Division, Part
@@ -50,6 +51,7 @@ from stoic.network.captured import CapturedSubject
 from stoic.network.prepare import prepare
 from stoic.network.subject import Inputs
 from stoic.study import as_inputs
+from stoic.trying import tried
 
 
 def small() -> nn.Sequential:
@@ -676,7 +678,10 @@ def test_the_command_tries_a_monitor_on_other_inputs(
 
     assert "inferences on 100 inputs, none of them known" in told
     assert "calibrated alarm" in told and "pixelation" in told
-    assert "recall at 5.0%" in told and "residual hazard" in told
+    assert "at the calibrated 5.0%" in told and "at exactly 1.0% here" in told
+    assert "residual hazard" in told and "\nnon-finite  " in told
+    assert "by the trivial one" in told and "\nhit, least found first" in told
+    assert {each["detector"] for each in card["beside"]} == {"this monitor", "trivial"}
     # One clean run, twelve with faults in memory, and up to three of each corruption.
     assert card["images"] == 100 and 2500 < card["rows"] <= 3100
     first = card["levels"]["finite"][0]
@@ -710,9 +715,20 @@ def test_a_scorecard_is_what_its_rows_say() -> None:
         recall, area = score.recall[0.05], score.auroc
         assert recall and area
         assert recall.value == pytest.approx((said.score[here] > limit).mean())
+        # Of 80 fault-free rows one may be above: the limit is the second highest.
+        assert score.exact[0.001] is None and score.exact[0.01] is None
         right = ((origin.kind == score.name) & ~origin.failed) | clean
         wins = said.score[here][:, None] - said.score[right][None]
         assert area.value == pytest.approx(((np.sign(wins) + 1) / 2).mean())
+    lost = ~np.isfinite(traces.values).all(1) | origin.broken
+    faulty = lost & ~clean
+    finite, other, together = card.parts
+    assert (finite.rows, other.rows) == ((~lost).sum(), lost.sum())
+    assert together.rows == len(traces) and other.rows > 10
+    assert other.alarms.failed and other.alarms.recall
+    assert other.alarms.failed.value == pytest.approx(origin.failed[faulty].mean())
+    found = said.label[faulty & origin.failed] > 0
+    assert other.alarms.recall.value == pytest.approx(found.mean())
     sure = examples(traces.rows(np.isin(origin.kind, (NOTHING, *monitor.classes))))
     wanted = labels_of(sure, monitor.rules.classes)
     got = monitor.verdicts(sure.values).label
@@ -725,6 +741,68 @@ def test_a_scorecard_is_what_its_rows_say() -> None:
         assert each.precision.value == pytest.approx(
             (wanted[got == number] == number).mean()
         )
+
+
+def test_the_trivial_detector_stands_beside_every_monitor() -> None:
+    network, inputs = case()
+    monitor = fitted().monitor
+
+    found = tried(monitor, network, inputs[:470])
+
+    (trivial,) = found.others
+    own = watched(network, inputs[:420])
+    ends = replace(
+        own, watches=tuple(replace(w, marker=Extremes()) for w in own.watches)
+    )
+    golden, _ = by_hooks(network, ends, inputs[:420])
+    assert isinstance(trivial, Trivial)
+    assert [f"largest of {watch.value}" for watch in own.watches] == list(
+        trivial.features
+    )
+    assert np.allclose(trivial.high, golden[:, 1::2].max(0), rtol=1e-6)
+    # What others look at changes no fault, nor what is finite to the monitor.
+    alone = seen_by(monitor, network, inputs[420:470], first=420)
+    told = found.traces.columns(monitor.rules.features).values
+    assert np.array_equal(told, alone.values, equal_nan=True)
+    card = scorecard(monitor, found.traces, others=found.others, draws=20)
+    assert card.parts[0].rows == (alone.finite & ~alone.origin.broken).sum()
+    largest, origin = found.traces.columns(trivial.features).values, alone.origin
+    fine = (largest <= trivial.high) & np.isfinite(largest)
+    alarmed = np.asarray(~fine.all(1))
+    clean = origin.kind == NOTHING
+    assert card.trivial and card.trivial.clean and card.trivial.benign
+    assert card.trivial.clean.value == pytest.approx(alarmed[clean].mean())
+    right = ~clean & ~origin.failed
+    assert card.trivial.benign.value == pytest.approx(alarmed[right].mean())
+    for line in card.trivially:
+        here = (origin.kind == line.name) & origin.failed
+        assert line.recall
+        assert line.recall.value == pytest.approx(alarmed[here].mean())
+
+
+def test_every_baseline_stands_beside_a_monitor_if_asked() -> None:
+    """As if it had been fitted with few inputs: others then learn from these alone."""
+    network, inputs = case()
+    monitor = fitted().monitor
+    few = replace(monitor, about=monitor.about | {"inputs": 60})
+    told: list[str] = []
+
+    found = tried(
+        few, network, inputs[:100], MonitorSettings(rate=0.2), baselines=True,
+        notice=told.append,
+    )  # fmt: skip
+
+    assert [each.name for each in found.others] == [
+        *("trivial", "ranger", "feature-map tracing", "mahalanobis", "signatures"),
+        *("softmax confidence", "energy", "checksums"),
+    ]
+    assert told == ["fitting other detectors to 60 inputs"]
+    for each in found.others:
+        assert not np.isnan(each.score(found.traces)).any()
+    with pytest.raises(ValueError, match="inputs must be more than the 60 "):
+        tried(few, network, inputs[:60])
+    with pytest.raises(ValueError, match="must be one of this network"):
+        tried(few, small(), images(80))
 
 
 def test_the_command_says_in_one_line_what_is_wrong(

@@ -157,6 +157,14 @@ def evaluate(
     case: CaseName,
     file: File,
     inputs: InputCount = 1000,
+    baselines: Annotated[
+        bool,
+        typer.Option(
+            "--baselines",
+            help="Beside seven more detectors than the trivial one, fitted with the "
+            "same inputs; takes as long as fitting did.",
+        ),
+    ] = False,
     as_json: AsJson = False,
     out: Annotated[
         Path | None, typer.Option("--out", help="HTML page of it, that opens offline.")
@@ -164,11 +172,12 @@ def evaluate(
 ) -> None:
     """Try a monitor on inputs of CASE that it was not fitted with, and other faults."""
     from stoic.campaign.checks import check_count
-    from stoic.monitoring import MonitorSettings, seen_by
+    from stoic.monitoring import MonitorSettings
     from stoic.monitors.monitor import Monitor
     from stoic.monitors.scorecard import scorecard
     from stoic.records.files import check_writable
     from stoic.study import as_inputs
+    from stoic.trying import tried
 
     with one_line():
         check_count("inputs", inputs)
@@ -177,17 +186,18 @@ def evaluate(
             check_writable("out", out)
         used = int(found.about.get("inputs", 0))
         loaded = with_inputs_after(used, inputs, case, file)
-        given = as_inputs(loaded.inputs).rows(used, used + inputs)
+        given = as_inputs(loaded.inputs).rows(0, used + inputs)
         with progress("inputs") as ticks:
-            traces = seen_by(
+            found_out = tried(
                 found,
                 loaded.network,
                 given,
-                first=used,
                 settings=MonitorSettings(criterion=loaded.judged_by, tail=loaded.tail),
+                baselines=baselines,
                 progress=ticks,
+                notice=chat,
             )
-        card = scorecard(found, traces)
+        card = scorecard(found, found_out.traces, others=found_out.others)
         if out:
             write_page(found, file, card, out)
     if as_json:

@@ -15,7 +15,7 @@ from stoic.monitors.measures import Bools, Shares
 from stoic.monitors.resamples import Resamples
 from stoic.monitors.traces import MEMORY, NOTHING, Traces
 
-__all__ = ["By", "Group", "Line", "curves_by", "groups", "recalls_by"]
+__all__ = ["By", "Group", "Line", "alarms_on", "curves_by", "groups", "recalls_by"]
 
 By = Literal["bit", "site", "kind", "strength"]
 
@@ -92,13 +92,28 @@ def recalls_by(
         rows: Which to judge.
         by: What makes a group.
     """
-    failed, found = traces.origin.failed, []
-    for group in groups(traces, by):
-        here = rows & group.rows
-        counted = np.stack([failed, alarmed, alarmed], 1)
-        among = np.stack([here, here & failed, here & ~failed], 1)
-        found.append(Line(group.name, *resamples.estimates(Shares(counted, among))))
-    return tuple(found)
+    return tuple(
+        alarms_on(group.name, rows & group.rows, traces, alarmed, resamples)
+        for group in groups(traces, by)
+    )
+
+
+def alarms_on(
+    name: str, rows: Bools, traces: Traces, alarmed: Bools, resamples: Resamples
+) -> Line:
+    """Return how many failures of some rows, and of the others, raised an alarm.
+
+    Args:
+        name: Of these rows.
+        rows: Which.
+        traces: What was done to each row.
+        alarmed: Rows with an alarm.
+        resamples: Of the same rows.
+    """
+    failed = traces.origin.failed
+    counted = np.stack([failed, alarmed, alarmed], 1)
+    among = np.stack([rows, rows & failed, rows & ~failed], 1)
+    return Line(name, *resamples.estimates(Shares(counted, among)))
 
 
 def curves_by(

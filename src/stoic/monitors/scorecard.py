@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stoic.estimates.estimate import Estimate
+from stoic.monitors.baselines import Detector, Trivial
+from stoic.monitors.beside import Standing, standings
 from stoic.monitors.bounds import Floats
-from stoic.monitors.breakdown import By, Line, groups, recalls_by
+from stoic.monitors.breakdown import By, Line, alarms_on, groups, recalls_by
 from stoic.monitors.evaluation import (
     FalseAlarms,
     Level,
@@ -22,13 +24,13 @@ from stoic.monitors.evaluation import (
     parts,
 )
 from stoic.monitors.labels import labels_of
-from stoic.monitors.measures import Shares
+from stoic.monitors.measures import Bools, Shares
 from stoic.monitors.monitor import Monitor
-from stoic.monitors.resamples import Resamples
+from stoic.monitors.resamples import Difference, Resamples
 from stoic.monitors.traces import NOTHING, Traces
 from stoic.monitors.worth import Worth, worth
 
-__all__ = ["FREQUENCIES", "ScoreLine", "Scorecard", "scorecard", "told"]
+__all__ = ["FREQUENCIES", "Part", "ScoreLine", "Scorecard", "scorecard", "told"]
 
 # Shares of inferences with a fault.
 FREQUENCIES = (0.0001, 0.001, 0.01, 0.1, 1.0)
@@ -42,11 +44,27 @@ class ScoreLine:
         name: Of the group.
         auroc: Failed rows against all that did not fail.
         recall: By rate of false alarms, above the limit that was calibrated for it.
+        exact: The same above the limit at which exactly such a share of the fault-free
+            rows that are judged would raise an alarm; None where these are too few.
     """
 
     name: str
     auroc: Estimate | None
     recall: dict[float, Estimate | None]
+    exact: dict[float, Estimate | None]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows with numbers only, with others, or all.
+
+    Args:
+        rows: How many, fault-free ones among them.
+        alarms: Of the rules, on those with a fault.
+    """
+
+    rows: int
+    alarms: Line
 
 
 @dataclass(frozen=True)
@@ -58,6 +76,7 @@ class Scorecard:
         rows: Inferences.
         levels: Precision and recall of its rules on rows with numbers only, as the
             paper has them, and on all.
+        parts: Rows that are finite, that are not, and all, with alarms of the rules.
         rules: False alarms of the rules.
         alarm: False alarms of the calibrated alarm.
         kinds: Alarms of the rules by kind of fault, kinds it never saw among them.
@@ -69,11 +88,15 @@ class Scorecard:
         scores: What the score can do, by kind and then by kind and strength.
         worth: What alarms of rules and of the calibrated alarm are worth where faults
             are as frequent as `FREQUENCIES`.
+        trivial: False alarms of the trivial detector, if it is among others.
+        trivially: Its alarms by kind of fault.
+        beside: The score beside those of other detectors, by group.
     """
 
     images: int
     rows: int
     levels: dict[str, tuple[Level, ...]]
+    parts: tuple[Part, ...]
     rules: FalseAlarms
     alarm: FalseAlarms
     kinds: tuple[Line, ...]
@@ -84,35 +107,48 @@ class Scorecard:
     limits: dict[float, FalseAlarms]
     scores: tuple[ScoreLine, ...]
     worth: dict[str, tuple[Worth, ...]]
+    trivial: FalseAlarms | None = None
+    trivially: tuple[Line, ...] = ()
+    beside: tuple[Standing, ...] = ()
 
     def as_record(self) -> dict[str, Any]:
         """Return plain data."""
         return asdict(self)
 
 
-def scorecard(monitor: Monitor, traces: Traces, *, draws: int = 400) -> Scorecard:
+def scorecard(
+    monitor: Monitor,
+    traces: Traces,
+    *,
+    others: Sequence[Detector] = (),
+    draws: int = 400,
+) -> Scorecard:
     """Judge a monitor by traces of inputs and words that it was not fitted with.
 
     Args:
         monitor: Whose features the traces have.
         traces: Fault-free inferences among them.
+        others: Detectors to compare its score with; the traces have their features.
         draws: Of the bootstrap over images and words.
 
     Raises:
         ValueError: A class of the monitor has no failed row, or none is fault-free.
     """
-    names = monitor.rules.classes
-    said = monitor.verdicts(traces.columns(monitor.rules.features).values)
+    names, own = monitor.rules.classes, traces.columns(monitor.rules.features)
+    said, simple = monitor.verdicts(own.values), _simple(traces, others)
     resamples = Resamples.of(traces.origin, count=draws)
     known = np.isin(traces.origin.kind, (NOTHING, *names))
-    labels = _labels(traces, names, known)
+    labels = _labels(own, names, known)
     check_examples(labels[known], names)
     limits = {rate: monitor.points.limit(rate) for rate in monitor.points.limits}
-    rows = parts(traces)
+    rows = parts(own)  # By what the monitor itself looks at.
     every = rows["together"]
 
-    def by(alarmed: NDArray[np.bool_], what: By) -> tuple[Line, ...]:
-        return recalls_by(traces, alarmed, resamples, every, what)
+    def by(alarmed: Bools, what: By) -> tuple[Line, ...]:
+        return recalls_by(own, alarmed, resamples, every, what)
+
+    def false(alarmed: Bools) -> FalseAlarms:
+        return false_alarms(own, alarmed, resamples, every)
 
     return Scorecard(
         images=len(np.unique(traces.origin.image)),
@@ -121,23 +157,40 @@ def scorecard(monitor: Monitor, traces: Traces, *, draws: int = 400) -> Scorecar
             part: levels(labels, said.label, names, resamples, known & rows[part])
             for part in ("finite", "together")
         },
-        rules=false_alarms(traces, said.label > 0, resamples, every),
-        alarm=false_alarms(traces, said.unlike, resamples, every),
+        parts=tuple(_parts(own, said.label > 0, resamples)),
+        rules=false(said.label > 0),
+        alarm=false(said.unlike),
         kinds=by(said.label > 0, "kind"),
         unlike=by(said.unlike, "kind"),
         strengths=by(said.label > 0, "strength"),
         bits=by(said.label > 0, "bit"),
         sites=by(said.label > 0, "site"),
-        limits={
-            rate: false_alarms(traces, said.score > limit, resamples, every)
-            for rate, limit in limits.items()
-        },
-        scores=tuple(_scores(traces, said.score, resamples, limits)),
+        limits={rate: false(said.score > limit) for rate, limit in limits.items()},
+        scores=tuple(_scores(own, said.score, resamples, limits)),
         worth={
-            name: worth(traces, alarmed, resamples, every, FREQUENCIES)
+            name: worth(own, alarmed, resamples, every, FREQUENCIES)
             for name, alarmed in (("rules", said.label > 0), ("alarm", said.unlike))
         },
+        trivial=None if simple is None else false(simple),
+        trivially=() if simple is None else by(simple, "kind"),
+        beside=tuple(standings(traces, said.score, others, resamples)),
     )
+
+
+def _simple(traces: Traces, others: Sequence[Detector]) -> Bools | None:
+    """Return alarms of the trivial detector, if it is among others."""
+    for each in others:
+        if isinstance(each, Trivial):
+            return np.asarray(each.score(traces.columns(each.features)) > 0)
+    return None
+
+
+def _parts(traces: Traces, alarmed: Bools, resamples: Resamples) -> Iterator[Part]:
+    """Yield rows that are finite, those that are not, and all."""
+    faulted = traces.origin.kind != NOTHING
+    for name, rows in parts(traces).items():
+        line = alarms_on(name, rows & faulted, traces, alarmed, resamples)
+        yield Part(int(rows.sum()), line)
 
 
 def _scores(
@@ -152,20 +205,18 @@ def _scores(
         for rate, limit in limits.items():
             shares = Shares((score > limit)[:, None], failed)
             (recall[rate],) = resamples.estimates(shares)
-        yield ScoreLine(group.name, found.auroc, recall)
+        yield ScoreLine(group.name, found.auroc, recall, found.recall)
 
 
-def _labels(
-    traces: Traces, names: tuple[str, ...], known: NDArray[np.bool_]
-) -> NDArray[np.int64]:
+def _labels(traces: Traces, names: tuple[str, ...], known: Bools) -> NDArray[np.int64]:
     """Return classes of rows; regular where the kind is none that has a class."""
     labels = np.zeros(len(traces), np.int64)
     labels[known] = labels_of(traces.rows(known), names)
     return labels
 
 
-def told(estimate: Estimate | None) -> str:
-    """Return an estimate as a cell of a table, in percent."""
+def told(estimate: Estimate | Difference | None) -> str:
+    """Return an estimate, or a difference, as a cell of a table, in percent."""
     if estimate is None:
         return "-"
     value, low, high = (100 * x for x in (estimate.value, estimate.low, estimate.high))
