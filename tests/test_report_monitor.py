@@ -33,6 +33,19 @@ def line(name: str, recall: float | None) -> dict[str, Any]:
     return {"name": name, "failed": estimate(0.3), "recall": found, "benign": None}
 
 
+def standing(group: str, name: str, area: float, less: float | None) -> dict[str, Any]:
+    ends = None if less is None else {"low": less - 0.1, "high": less + 0.1}
+    difference = ends and {"value": less, **ends, "n": 40, "confidence": 0.95}
+    return {
+        "group": group,
+        "detector": name,
+        "auroc": estimate(area),
+        "recall": {0.001: None, 0.01: estimate(area - 0.222)},
+        "less": difference,
+        "recall_less": {0.001: None, 0.01: difference} if less else {},
+    }
+
+
 def level(name: str, *classes: dict[str, Any]) -> dict[str, Any]:
     return {"name": name, "classes": list(classes), "macro": judged("macro", 0.5, 0.5)}
 
@@ -59,7 +72,23 @@ SCORECARD: dict[str, Any] = {
     "sites": [line("conv7.weight", 0.688)],
     "limits": {0.01: {"clean": estimate(0.013), "benign": estimate(0.366)}},
     "scores": [
-        {"name": "blur", "auroc": estimate(0.866), "recall": {0.01: estimate(0.633)}}
+        {
+            "name": name,
+            "auroc": estimate(area),
+            "recall": {0.01: estimate(area - 0.233)},
+            "exact": {0.001: None, 0.01: estimate(area - 0.344)},
+        }
+        for name, area in (("blur", 0.866), ("memory", 0.911), ("blur 0.5", 0.888))
+    ],
+    "parts": [{"rows": 4321, "alarms": line("non-finite", 0.466)}],
+    "trivial": {"clean": estimate(0.007), "benign": None},
+    "trivially": [line("memory", 0.355)],
+    "beside": [
+        standing("memory", "this monitor", 0.944, None),
+        standing("memory", NAME, 0.755, 0.189),
+        standing("blur 0.5", "this monitor", 0.888, None),
+        standing("blur 0.5", "one", 0.444, 0.444),
+        standing("blur 0.5", "another", 0.899, -0.166),
     ],
     "worth": {
         name: [
@@ -93,7 +122,8 @@ def test_the_page_shows_every_number_of_the_scorecard(tmp_path: Path) -> None:
     for number in (
         *("91.1", "92.2", "83.3", "84.4", "7.7", "26.6", "5.5", "71.1", "72.2"),
         *("61.1", "73.3", "97.7", "12.3", "23.4", "321", "6,543", "777", "1,234"),
-        *("68.8", "1.3", "36.6", "86.6", "63.3"),
+        *("68.8", "1.3", "36.6", "86.6", "63.3", "52.2", "4,321", "46.6", "0.7"),
+        *("35.5", "94.4", "72.2", "+18.9 (+8.9 to +28.9)", "53.3", "65.5"),
     ):
         assert number in text, number
     assert "if q90 is 1.5 to 2.5:" in text
@@ -114,13 +144,16 @@ def test_names_are_escaped_and_nothing_is_loaded(tmp_path: Path) -> None:
 def test_a_page_of_what_was_never_tried_says_so(tmp_path: Path) -> None:
     scorecard = copy.deepcopy(SCORECARD)
     scorecard |= {"kinds": [], "strengths": [], "bits": [line("3", None)], "worth": {}}
-    scorecard |= {"sites": [], "scores": [], "limits": {}}
+    scorecard |= {"sites": [], "scores": [], "limits": {}, "beside": []}
+    scorecard |= {"parts": [], "trivial": None, "trivially": []}
     scorecard["rules"] = scorecard["alarm"] = {"clean": None, "benign": None}
 
     text = page(tmp_path, scorecard, MONITOR)
 
     assert text.count("Nothing of that kind was tried, or none of it failed.") == 4
-    assert not any(f'id="{name}"' in text for name in ("worth", "sites", "score"))
+    assert not any(
+        f'id="{name}"' in text for name in ("worth", "sites", "score", "beside")
+    )
 
 
 def test_marks_lie_where_their_numbers_are(tmp_path: Path) -> None:
@@ -128,6 +161,10 @@ def test_marks_lie_where_their_numbers_are(tmp_path: Path) -> None:
 
     # Recall on an even scale, false alarms on one of square roots.
     assert 'cx="92.2%"' in text
+    # In panels: the area at a strength, and of others the best; a bit in its place.
+    assert 'cx="25.0%" cy="23.44"' in text and 'cx="25.0%" cy="22.12"' in text
+    assert 'cx="25.0%" cy="76.72"' not in text
+    assert 'cx="1.61%"' in text and 'class="bit" x="1.61%"' in text
     assert f'cx="{Scale(1.0).at(0.077)}%"' in text
 
 

@@ -11,6 +11,8 @@ from typing import Any, TypeAlias
 from stoic.estimates import Estimate
 from stoic.records.files import ELSEWHERE, write_whole, writing
 from stoic.records.numerals import numeral
+from stoic.report.beside import Group, groups_beside
+from stoic.report.panels import Panel, bits_panel, strength_panels
 from stoic.report.plots import Line, Plot, Scale, Tick
 from stoic.report.templating import rendered
 from stoic.report.text import aligned, limits, percent, span
@@ -70,11 +72,17 @@ class Card:
         false_alarms: Of rules and alarm, on clean and on benign inferences.
         kinds: Failures of each kind that the rules find.
         unlike: The same for the calibrated alarm.
+        trivially: The same for the trivial detector.
+        parts: Rows that are finite, that are not, and all, as cells of a table.
         strengths: By corruption and strength.
+        panels: The same with areas of the score, by corruption.
         bits: By the bit that was hit.
+        word: The same as a panel, with how many flips fail.
         sites: By the value or weight that was hit.
-        areas: How well the score sorts, by kind and strength.
-        found: Failures above each calibrated limit of the score: its rate, and a plot.
+        areas: How well the score sorts, by kind.
+        heads: Of a table of all numbers of the score: what recall is told at.
+        scores: Its rows: of each kind, and each kind and strength.
+        beside: Detectors compared, by group.
         steps: The heaviest points of the score, as lines of text.
         worth: Precision against the frequency of faults, of rules and alarm.
         rules: As lines of text.
@@ -94,11 +102,17 @@ class Card:
     false_alarms: Plot
     kinds: Plot
     unlike: Plot
+    trivially: Plot
+    parts: tuple[tuple[str, ...], ...]
     strengths: Plot
+    panels: tuple[Panel, ...]
     bits: Plot
+    word: Panel
     sites: Plot
     areas: Plot
-    found: tuple[tuple[str, Plot], ...]
+    heads: tuple[str, ...]
+    scores: tuple[tuple[str, ...], ...]
+    beside: tuple[Group, ...]
     steps: tuple[str, ...]
     worth: dict[str, tuple[Point, ...]]
     rules: tuple[str, ...]
@@ -148,6 +162,7 @@ def _card(scorecard: Record, monitor: Record, rules: Sequence[str]) -> Card:
     (found,) = sdc["classes"]
     alarm = monitor["alarm"]
     ends, scores = alarm["spans"].items(), scorecard.get("scores", [])
+    kinds = len(scorecard["kinds"])
     watched = *(w["value"] for w in monitor["watches"]), *monitor.get("checksums", {})
     return Card(
         network=str(monitor["about"].get("network", "a network")),
@@ -165,17 +180,17 @@ def _card(scorecard: Record, monitor: Record, rules: Sequence[str]) -> Card:
         false_alarms=_plot(_false(scorecard), Scale(1.0)),
         kinds=_recalls(scorecard["kinds"]),
         unlike=_recalls(scorecard["unlike"]),
+        trivially=_recalls(scorecard.get("trivially", [])),
+        parts=tuple(map(_part, scorecard.get("parts", []))),
         strengths=_recalls(scorecard["strengths"]),
+        panels=strength_panels(scorecard),
         bits=_recalls(reversed(scorecard["bits"])),
+        word=bits_panel(scorecard["bits"]),
         sites=_recalls(scorecard.get("sites", [])),
-        areas=_plot((each["name"], each["auroc"]) for each in scores),
-        found=tuple(
-            (
-                _rate(rate),
-                _plot((each["name"], each["recall"][rate]) for each in scores),
-            )
-            for rate in scorecard.get("limits", {})
-        ),
+        areas=_plot((each["name"], each["auroc"]) for each in scores[:kinds]),
+        heads=_heads(scores),
+        scores=tuple(map(_score, scores)),
+        beside=groups_beside(scorecard, Even()),
         steps=tuple(_steps(monitor.get("points", {}))),
         worth={k: _points(v) for k, v in scorecard.get("worth", {}).items()},
         rules=tuple(rules),
@@ -191,9 +206,49 @@ def _false(scorecard: Record) -> Iterator[tuple[str, Record | None]]:
     limits = scorecard.get("limits", {}).items()
     told = [(name, scorecard[name]) for name in ("rules", "alarm")]
     told += [(f"score, {_rate(rate)} % promised", of) for rate, of in limits]
+    if scorecard.get("trivial"):
+        told.append(("trivial", scorecard["trivial"]))
     for name, of in told:
         for kind, said in (("clean", "fault-free"), ("benign", "faulted, right")):
             yield f"{name}: {said} inferences", of[kind]
+
+
+def _part(part: Record) -> tuple[str, ...]:
+    line = part["alarms"]
+    shares = (_cell(line[name]) for name in ("failed", "recall", "benign"))
+    return (line["name"], f"{part['rows']:,}", *shares)
+
+
+def _heads(scores: Sequence[Record]) -> tuple[str, ...]:
+    """Return what recall of the score is told at: calibrated limits, and exact ones."""
+    if not scores:
+        return ()
+    said = ("above the limit calibrated for {} %", "at exactly {} % here")
+    parts = zip(said, _recalled(scores[0]), strict=True)
+    return tuple(text.format(_rate(rate)) for text, found in parts for rate in found)
+
+
+def _recalled(line: Record) -> tuple[dict[Any, Any], dict[Any, Any]]:
+    """Return recall at calibrated limits, and at exact ones, the largest rate first."""
+    calibrated, exact = line["recall"], line.get("exact", {})
+    first, second = (
+        {rate: found[rate] for rate in sorted(found, key=float, reverse=True)}
+        for found in (calibrated, exact)
+    )
+    return first, second
+
+
+def _score(line: Record) -> tuple[str, ...]:
+    calibrated, exact = _recalled(line)
+    found = (line["auroc"], *calibrated.values(), *exact.values())
+    return (line["name"], *map(_cell, found))
+
+
+def _cell(share: Record | None) -> str:
+    if share is None:
+        return "–"
+    estimate = Estimate(**share)
+    return f"{percent(estimate)} ({limits(estimate)})"
 
 
 def _rate(rate: float | str) -> str:
