@@ -25,8 +25,8 @@ LAYERS = {
     **dict.fromkeys(
         (
             *("report", "cases", "settings", "study"),
-            *("columns", "conditioning", "explaining", "improving", "monitoring"),
-            *("predicting", "trying", "widths", "cli"),
+            *("columns", "conditioning", "explaining", "extracting", "improving"),
+            *("marking", "monitoring", "predicting", "trying", "widths", "cli"),
         ),
         SURFACE,
     ),

@@ -22,7 +22,6 @@ from stoic.causes.pipeline import (
     NOISE,
     Clustering,
     Clusters,
-    Extractor,
     Features,
     Pipeline,
     Reduction,
@@ -30,6 +29,7 @@ from stoic.causes.pipeline import (
 from stoic.causes.reductions import REDUCTIONS
 from stoic.causes.scores import PURE, Baseline, Scores, baseline, score
 from stoic.causes.typical import Looks, looks
+from stoic.extracting import ELEVEN, extractor_of, extractors
 
 __all__ = [
     "ELEVEN",
@@ -44,9 +44,6 @@ __all__ = [
     "row_of",
     "stages",
 ]
-
-ELEVEN = 11
-"""The first so many extractors are of the paper's kinds, the others are more."""
 
 _SHOWN = 12
 
@@ -175,21 +172,6 @@ def _source(picture: Tensor) -> str:
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def extractors() -> dict[str, Extractor]:
-    """Return all extractors by name: the eleven of the paper's kinds, and more."""
-    from stoic.cases.imagenet.backbones import BACKBONES
-    from stoic.causes.extractors.autoencoder import Autoencoder
-    from stoic.causes.extractors.backbones import Pretrained, Tuned
-    from stoic.causes.extractors.heatmaps import HeatMaps, RelevantChannels
-    from stoic.causes.extractors.neurons import Layers, Neurons
-
-    found: list[Extractor] = [Neurons(), HeatMaps(), Autoencoder()]
-    found += [Pretrained(backbone) for backbone in BACKBONES]
-    found += [Tuned(backbone) for backbone in BACKBONES]
-    found += [Layers(), RelevantChannels()]
-    return {each.name: each for each in found}
-
-
 def all_pipelines() -> tuple[Pipeline, ...]:
     """Return the 99: eleven extractors, three reductions, three clusterings."""
     return crossed(list(extractors().values())[:ELEVEN], REDUCTIONS, CLUSTERINGS)
@@ -214,7 +196,7 @@ def pipeline_of(
     """
     reductions, clusterings = stages()
     return Pipeline(
-        _named("extractor", extractor, extractors()),
+        extractor_of(extractor),
         _named("reduction", reduction, reductions),
         _named("clustering", clustering, clusterings),
     )

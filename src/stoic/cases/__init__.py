@@ -8,8 +8,9 @@ Listing the cases needs no torch, so what does is imported when it is asked for.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from stoic.cases.catalogue import Entry, catalogue, failing, load
+from stoic.cases.catalogue import Entry, catalogue, load
 from stoic.cases.errors import CaseError
+from stoic.cases.origins import failing
 
 if TYPE_CHECKING:
     from stoic.cases.case import Case

@@ -116,24 +116,40 @@ class Case:
                 f"inputs must be in 1..{len(self)} for the case {self.name}, "
                 f"got {count}"
             )
+        return self._rows(slice(count))
+
+    def after(self, count: int) -> "Case":
+        """Return the case without its first ``count`` rows.
+
+        Raises:
+            CaseError: There are no others.
+        """
+        if not 0 <= count < len(self):
+            raise CaseError(
+                f"{self.name} must have inputs after the first {count}, got {len(self)}"
+                " in all; give it more"
+            )
+        return self._rows(slice(count, None)) if count else self
+
+    def _rows(self, rows: slice) -> "Case":
         return replace(
             self,
-            inputs=_first(self.inputs, count),
-            labels=None if self.labels is None else self.labels[:count],
-            clusters=None if self.clusters is None else self.clusters[:count],
-            names=None if self.names is None else self.names[:count],
+            inputs=_some(self.inputs, rows),
+            labels=None if self.labels is None else self.labels[rows],
+            clusters=None if self.clusters is None else self.clusters[rows],
+            names=None if self.names is None else self.names[rows],
             recorded=self.recorded
-            and {name: each[:count] for name, each in self.recorded.items()},
-            scenarios=None if self.scenarios is None else self.scenarios[:count],
+            and {name: each[rows] for name, each in self.recorded.items()},
+            scenarios=None if self.scenarios is None else self.scenarios[rows],
         )
 
 
-def _first(inputs: Inputs, count: int) -> Inputs:
+def _some(inputs: Inputs, rows: slice) -> Inputs:
     if isinstance(inputs, Tensor):
-        return inputs[:count]
+        return inputs[rows]
     if isinstance(inputs, Mapping):
-        return {name: each[:count] for name, each in inputs.items()}
-    return tuple(each[:count] for each in inputs)
+        return {name: each[rows] for name, each in inputs.items()}
+    return tuple(each[rows] for each in inputs)
 
 
 def _tensors(inputs: Inputs) -> tuple[Tensor, ...]:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import stoic.cases.case
     import stoic.causes.failures
 
-__all__ = ["Entry", "catalogue", "failing", "load"]
+__all__ = ["Entry", "catalogue", "entry_of", "load"]
 
 
 @dataclass(frozen=True)
@@ -243,35 +243,16 @@ def load(name: str, inputs: int | None = None) -> "stoic.cases.case.Case":
 
         case = load_user(name)
         return case if inputs is None else case.first(inputs)
-    entry = _entry(name)
+    entry = entry_of(name)
     return entry.make(entry.inputs if inputs is None else inputs)
 
 
-def failing(name: str, count: int, seed: int) -> "stoic.causes.failures.Inquiry":
-    """Return failures of a case, with what its network was made for.
-
-    Some cases know how to fail: causes are given to rendered scenes or pictures, and
-    what each failure is due to is known. Otherwise they are the inputs that the network
-    gets wrong, by the case's labels.
-
-    Args:
-        name: Of a built-in case, or ``"module:function"`` of your own.
-        count: How many failures; fewer if there are not so many.
-        seed: Chooses them.
+def entry_of(name: str) -> Entry:
+    """Return a built-in case by name.
 
     Raises:
-        CaseError: There is no such case, it lacks something, or fails too seldom.
+        CaseError: There is none.
     """
-    entry = None if ":" in name else _entry(name)
-    if entry is not None and entry.failing is not None:
-        return entry.failing(count, seed)
-    from stoic.cases.wrong import wrong_inputs
-
-    case = load(name, (entry.most or None) if entry is not None else None)
-    return wrong_inputs(case, count, seed)
-
-
-def _entry(name: str) -> Entry:
     names = [entry.name for entry in _ENTRIES]
     if name in names:
         return _ENTRIES[names.index(name)]

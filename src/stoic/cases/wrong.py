@@ -15,7 +15,7 @@ from stoic.causes.failures import Examples, Failures, Inquiry
 from stoic.causes.pipeline import LEAST
 from stoic.criteria import Top1Changed, Top1Wrong, TopKLost
 
-__all__ = ["wrong_inputs"]
+__all__ = ["classes_of", "images_of", "range_of", "wrong_inputs"]
 
 _CLASSES = (Top1Changed, Top1Wrong, TopKLost)
 
@@ -35,7 +35,7 @@ def wrong_inputs(case: Case, count: int, seed: int) -> Inquiry:
     Raises:
         CaseError: The case has no images or classes, or too few failures.
     """
-    inputs, labels = _images(case), _labels(case)
+    inputs, labels = images_of(case), _labels(case)
     scores = _scores(case, inputs)
     # The best of scores that are not numbers is not a class.
     wrong = (scores.argmax(1) != labels) | ~scores.isfinite().all(1)
@@ -43,7 +43,7 @@ def wrong_inputs(case: Case, count: int, seed: int) -> Inquiry:
     failed = _drawn(chance, wrong, count)
     right = _drawn(chance, ~wrong, EXAMPLES)
     _check_counts(case, count, int(wrong.sum()), len(right))
-    black, white = _range(inputs)
+    black, white = range_of(inputs)
     return Inquiry(
         network=case.network,
         failures=_failures(case, inputs, labels, scores, failed),
@@ -54,7 +54,12 @@ def wrong_inputs(case: Case, count: int, seed: int) -> Inquiry:
     )
 
 
-def _images(case: Case) -> Tensor:
+def images_of(case: Case) -> Tensor:
+    """Return the inputs of a case of images.
+
+    Raises:
+        CaseError: They are none.
+    """
     inputs = case.inputs
     if isinstance(inputs, Tensor) and inputs.ndim == 4 and inputs.is_floating_point():
         return inputs
@@ -69,6 +74,14 @@ def _images(case: Case) -> Tensor:
     )
 
 
+def classes_of(case: Case) -> Tensor | None:
+    """Return the right class of each input, if that is what its labels are."""
+    labels = case.labels
+    if labels is None or labels.ndim != 1 or labels.is_floating_point():
+        return None
+    return labels.long()
+
+
 def _labels(case: Case) -> Tensor:
     if not isinstance(case.judged_by, _CLASSES):
         raise CaseError(
@@ -76,14 +89,14 @@ def _labels(case: Case) -> Tensor:
             f"are wrong, got {case.judged_by.as_record()['name']}; give a case with "
             "scores of classes and criterion 'top1-wrong'"
         )
-    labels = case.labels
-    if labels is None or labels.ndim != 1 or labels.is_floating_point():
+    labels, found = case.labels, classes_of(case)
+    if found is None:
         got = "none" if labels is None else f"{labels.dtype} of {tuple(labels.shape)}"
         raise CaseError(
             f"labels of {case.name} must be the right class of each input to say which "
             f"are wrong, got {got}; return (network, inputs, labels)"
         )
-    return labels.long()
+    return found
 
 
 def _scores(case: Case, inputs: Tensor) -> Tensor:
@@ -115,7 +128,7 @@ def _check_counts(case: Case, count: int, wrong: int, right: int) -> None:
         )
 
 
-def _range(inputs: Tensor) -> tuple[Tensor, Tensor]:
+def range_of(inputs: Tensor) -> tuple[Tensor, Tensor]:
     """Return the least and the largest number of each channel, never the same."""
     black, white = inputs.amin((0, 2, 3)), inputs.amax((0, 2, 3))
     return black, torch.where(white > black, white, black + 1)

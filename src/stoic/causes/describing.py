@@ -19,6 +19,7 @@ from stoic.causes.pipeline import Clusters
 __all__ = ["Condition", "Described", "described"]
 
 _LEAST = 3
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,8 @@ def _columns(
     columns: list[NDArray[np.float64]] = []
     for name, column in recorded.items():
         if np.issubdtype(column.dtype, np.number) or column.dtype == bool:
-            told = [(None, column.astype(float))]
+            # Trees compute in float32: what is larger has no place in them.
+            told = [(None, column.astype(float).clip(-_LARGEST, _LARGEST))]
         else:
             words = column.astype(str)
             told = [(word, (words == word).astype(float)) for word in np.unique(words)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Sized
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -29,6 +29,8 @@ class Failures:
         names: Of each image, such as its file.
         recorded: Parameters of each image by name: numbers or words.
         scenarios: The known cause of each or ``UNKNOWN``; None if nothing is known.
+        observed: Tables by name, a row of finite numbers for each: what was seen of an
+            inference that the image alone does not tell, such as one under a fault.
     """
 
     images: Tensor
@@ -37,6 +39,7 @@ class Failures:
     names: tuple[str, ...]
     recorded: Mapping[str, Rows]
     scenarios: NDArray[np.str_] | None = None
+    observed: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         columns: dict[str, Sized] = {
@@ -45,6 +48,7 @@ class Failures:
             "names": self.names,
         }
         columns |= {f"recorded {name}": own for name, own in self.recorded.items()}
+        columns |= {f"observed {name}": own for name, own in self.observed.items()}
         columns |= {} if self.scenarios is None else {"scenarios": self.scenarios}
         for name, column in columns.items():
             if len(column) != len(self.scores):
@@ -72,6 +76,7 @@ class Failures:
             names=tuple(self.names[place] for place in places),
             recorded={name: own[places] for name, own in self.recorded.items()},
             scenarios=None if self.scenarios is None else self.scenarios[places],
+            observed={name: own[places] for name, own in self.observed.items()},
         )
 
 

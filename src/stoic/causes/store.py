@@ -142,6 +142,7 @@ def content(inquiry: Inquiry) -> str:
         "white": inquiry.white,
     }
     arrays = {name: own.detach().cpu().numpy() for name, own in tensors.items()}
+    arrays |= {f"observed {name}": own for name, own in asked.observed.items()}
     arrays |= {"labels": asked.labels, "scores": asked.scores, "known": examples.labels}
     parts = (digest(name, own) for name, own in sorted(arrays.items()))
     return digest(repr(inquiry.network), repr(inquiry.classes), *parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,15 @@ if TYPE_CHECKING:
     from stoic.explaining import Explained
 
 __all__ = ["causes"]
+
+
+class Of(StrEnum):
+    """What failures are."""
+
+    mistakes = "mistakes"
+    faults = "faults"
+    false_alarms = "false-alarms"
+    misses = "misses"
 
 
 class _CaseFirst(TyperGroup):
@@ -39,14 +49,55 @@ causes = typer.Typer(
 )
 
 FailureCount = Annotated[int, typer.Option("--failures", help="How many to look at.")]
-ExtractorName = Annotated[
-    str, typer.Option("--extractor", help="Of features; 'list' lists them.")
+OfOption = Annotated[
+    Of,
+    typer.Option(
+        "--of",
+        help="What failures are: mistakes of the network; what faults (bit flips in "
+        "weights and values) make it get wrong; or, of a monitor, false-alarms or "
+        "misses.",
+    ),
 ]
+MonitorFile = Annotated[
+    Path | None,
+    typer.Option("--monitor", help="For these: a file that 'monitor fit' has saved."),
+]
+ExtractorName = Annotated[
+    str,
+    typer.Option(
+        "--extractor",
+        help="Of features; 'list' lists them. By default layers, or markers where "
+        "failures are no mistakes.",
+    ),
+]
+FeatureName = Annotated[str, typer.Option("--extractor", help="Of features.")]
 ReductionName = Annotated[
     str, typer.Option("--reduction", help="Of features: none, PCA or UMAP.")
 ]
 ClusteringName = Annotated[
     str, typer.Option("--clustering", help="K-means, DBSCAN, HDBSCAN or Ward.")
+]
+Images = Annotated[
+    Path | None,
+    typer.Option(
+        "--images", help="Folder of your own images, in folders named as classes."
+    ),
+]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Refuse images that cannot be read.")
+]
+GridOption = Annotated[
+    bool, typer.Option("--grid", help="Compare all 99 pipelines; show the best.")
+]
+Processes = Annotated[
+    int, typer.Option("--processes", help="Of a grid, each on one core.")
+]
+Kept = Annotated[
+    Path | None,
+    typer.Option("--kept", help="Folder of a grid's stages, to go on from."),
+]
+OutFolder = Annotated[
+    Path | None, typer.Option("--out", help="Folder for the page and lists of images.")
 ]
 
 
@@ -54,35 +105,19 @@ ClusteringName = Annotated[
 def find(
     case: CaseName,
     failures: FailureCount = 1200,
-    extractor: ExtractorName = "layers",
+    of: OfOption = Of.mistakes,
+    monitor: MonitorFile = None,
+    extractor: ExtractorName = "",
     reduction: ReductionName = "UMAP",
     clustering: ClusteringName = "HDBSCAN",
-    images: Annotated[
-        Path | None,
-        typer.Option(
-            "--images", help="Folder of your own images, in folders named as classes."
-        ),
-    ] = None,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Refuse images that cannot be read.")
-    ] = False,
-    grid: Annotated[
-        bool,
-        typer.Option("--grid", help="Compare all 99 pipelines; show the best."),
-    ] = False,
-    processes: Annotated[
-        int, typer.Option("--processes", help="Of a grid, each on one core.")
-    ] = 1,
-    kept: Annotated[
-        Path | None,
-        typer.Option("--kept", help="Folder of a grid's stages, to go on from."),
-    ] = None,
+    images: Images = None,
+    strict: Strict = False,
+    grid: GridOption = False,
+    processes: Processes = 1,
+    kept: Kept = None,
     seed: Seed = 0,
     as_json: AsJson = False,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", help="Folder for the page and lists of images."),
-    ] = None,
+    out: OutFolder = None,
 ) -> None:
     """Cluster the failures of CASE's network by what they look like."""
     from stoic.explaining import explain, extractors, pipeline_of
@@ -92,8 +127,10 @@ def find(
         return
     rows: list[dict[str, str]] = []
     with one_line():
-        pipeline = pipeline_of(extractor, reduction, clustering)
-        inquiry = _asked(case, failures, seed, images, strict)
+        features = extractor or ("layers" if of is Of.mistakes else "markers")
+        pipeline = pipeline_of(features, reduction, clustering)
+        asked: dict[str, Any] = {"of": of.value, "monitor": monitor}
+        inquiry = _asked(case, failures, seed, images, strict, asked)
         with progress("stages") as told:
             how: dict[str, Any] = {"seed": seed, "progress": told}
             if grid:
@@ -110,17 +147,22 @@ def find(
 
 
 def _asked(
-    case: str, failures: int, seed: int, images: Path | None, strict: bool
+    case: str,
+    failures: int,
+    seed: int,
+    images: Path | None,
+    strict: bool,
+    asked: dict[str, Any],
 ) -> Inquiry:
     """Return failures of a case, or among images of one's own."""
     from stoic.cases import failing, load
     from stoic.cases.folder import with_images
-    from stoic.cases.wrong import wrong_inputs
+    from stoic.cases.origins import failing_of
 
     if images is None:
-        return failing(case, failures, seed)
+        return failing(case, failures, seed, **asked)
     own = with_images(load(case), images, strict=strict, notice=chat)
-    return wrong_inputs(own, failures, seed)
+    return failing_of(own, failures, seed, **asked)
 
 
 @causes.command()
@@ -137,7 +179,7 @@ def retrain(
         int, typer.Option("--epochs", help="Times that all images are seen.")
     ] = 3,
     rate: Annotated[float, typer.Option("--rate", help="Of learning.")] = 3e-4,
-    extractor: ExtractorName = "layers",
+    extractor: FeatureName = "layers",
     reduction: ReductionName = "UMAP",
     clustering: ClusteringName = "HDBSCAN",
     seed: Seed = 0,

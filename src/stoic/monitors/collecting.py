@@ -11,6 +11,7 @@ import random
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -24,14 +25,22 @@ from stoic.faults.models import BitFlip, FaultModel
 from stoic.faults.space import Fault, FaultSpace, fault_space
 from stoic.monitors.bounds import Floats
 from stoic.monitors.checksum import Checksums
-from stoic.monitors.corruptions import Corruption, Pixels
+from stoic.monitors.corruptions import Corruption, Pixels, is_image
 from stoic.monitors.traces import MEMORY, Origin, Traces
 from stoic.monitors.watches import Watch, features_of
 from stoic.network.captured import CapturedBench, CapturedSubject
 from stoic.network.sites import Site
 from stoic.network.subject import Inputs
 
-__all__ = ["Flips", "Recipe", "Spoilt", "Watched", "collected", "words_of_layers"]
+__all__ = [
+    "Flips",
+    "Recipe",
+    "Spoilt",
+    "Watched",
+    "collected",
+    "shown",
+    "words_of_layers",
+]
 
 
 @dataclass(frozen=True)
@@ -187,6 +196,54 @@ def collected(
     return Traces.joined(parts)
 
 
+def shown(
+    traces: Traces,
+    inputs: Inputs,
+    recipe: Recipe,
+    *,
+    batch: int,
+    seed: int,
+    pixels: Pixels | None = None,
+    first: int = 0,
+) -> Tensor:
+    """Return the image that the network was shown in each of some inferences.
+
+    Args:
+        traces: Some rows of what `collected` has returned of the same inputs, recipe,
+            batch, seed, pixels and first number.
+        inputs: All of them, with images.
+        recipe: What was done to them.
+        batch: Inputs per run.
+        seed: Of faults and noise.
+        pixels: Range of the inputs.
+        first: Number of the first input.
+    """
+    kinds = {(each.corruption.name, each.strength): each for each in recipe.spoilt}
+
+    @cache
+    def pictures(start: int, kind: str, strength: float) -> Tensor:
+        own = inputs.rows(start, min(start + batch, inputs.count))
+        if (kind, strength) in kinds:
+            assert pixels is not None
+            each = kinds[kind, strength]
+            own = _spoilt(own, each, pixels, f"{seed} {first + start}")
+        image: Tensor = next(leaf for leaf in own.leaves if is_image(leaf))
+        return image
+
+    origin, found = traces.origin, []
+    for place, kind, strength in zip(
+        (origin.image - first).tolist(), origin.kind, origin.strength, strict=True
+    ):
+        start = place // batch * batch
+        found.append(pictures(start, str(kind), float(strength))[place - start])
+    return torch.stack(found)
+
+
+def _spoilt(inputs: Inputs, each: Spoilt, pixels: Pixels, seed: str) -> Inputs:
+    chance = zlib.crc32(f"{seed} {each.corruption.name}".encode())
+    return pixels.on(inputs, each.corruption, each.strength, chance)
+
+
 class _Runs:
     """All runs of one batch of inputs."""
 
@@ -215,8 +272,7 @@ class _Runs:
         """Yield one run per corruption and strength."""
         for each in spoilt:
             assert pixels is not None
-            chance = zlib.crc32(f"{self._seed} {each.corruption.name}".encode())
-            inputs = pixels.on(self._inputs, each.corruption, each.strength, chance)
+            inputs = _spoilt(self._inputs, each, pixels, self._seed)
             bench = self._watched.bench(inputs)
             features, scores = self._watched.seen(bench)
             yield self._traces(
