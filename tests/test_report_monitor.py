@@ -34,8 +34,9 @@ def line(name: str, recall: float | None) -> dict[str, Any]:
 
 
 def standing(group: str, name: str, area: float, less: float | None) -> dict[str, Any]:
-    ends = None if less is None else {"low": less - 0.1, "high": less + 0.1}
-    difference = ends and {"value": less, **ends, "n": 40, "confidence": 0.95}
+    difference = None
+    if less is not None:
+        difference = {"value": less, "low": less - 0.1, "high": less + 0.1, "n": 40}
     return {
         "group": group,
         "detector": name,
