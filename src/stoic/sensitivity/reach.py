@@ -15,6 +15,7 @@ from stoic.network.folds import only_norm
 from stoic.network.program import Program, Values
 from stoic.network.smooth import floats
 from stoic.sensitivity.operators import turn_of
+from stoic.sensitivity.operators.always import Always, always_of
 from stoic.sensitivity.operators.contract import (
     UP,
     Adjoint,
@@ -286,7 +287,11 @@ class _Passing:
         turn = turn_of(Crossing(call, *own))
         if turn is None:
             raise _not_known(call, reach.program)
+        always = self._always(turn, reads)
         source = _source(call, turn, self.perturbation)
+        if isinstance(source, Tensor) and always.high - always.low < math.inf:
+            # Exact and computed numbers are within one range.
+            source = source.clamp(max=(always.high - always.low) * UP)
         size = two_norm(source) if isinstance(source, Tensor) else 0.0
         norm = _stretched(turn, [moved.norm for moved in reads]) + size
         product = _stretched(turn, [*map(reach.product, call.reads)]) + size
@@ -300,7 +305,15 @@ class _Passing:
             norm = torch.minimum(norm, _times(reach.moved(read).norm, both) + added)
             product = torch.minimum(product, _times(reach.product(read), both) + added)
         most = turn.most + source if isinstance(source, Tensor) else turn.most
-        return Passed(call, turn, source, Moved.tightened(most, norm), product)
+        moved = Moved.tightened(most, norm).within(always, call.result)
+        return Passed(call, turn, source, moved, product)
+
+    def _always(self, turn: Turn, reads: Sequence[Moved]) -> Always:
+        """Return the range of the result; a step that is added may leave it."""
+        if self.call.step.name in self.perturbation.value_steps:
+            return Always()
+        share = 0.0 if turn.size is None else 2 * _share(turn, self.perturbation)
+        return always_of(self.call, [moved.always for moved in reads], share)
 
     def _own_gain(self) -> float:
         """Leave out what a batch norm is taken together with."""
@@ -350,16 +363,21 @@ def _before(call: Call, turn: Turn, reach: Reach) -> Passed | None:
     return before if before.turn.carry is not None else None
 
 
+def _share(turn: Turn, perturbation: Perturbation) -> float:
+    """Return what terms of a step may be off by, relative to their sizes."""
+    inside = turn.terms * perturbation.sums
+    inside = inside / (1 - inside) if inside < 1 else math.inf
+    stored = perturbation.values / (1 - perturbation.values)
+    return (inside + stored * (1 + inside)) * UP
+
+
 def _source(call: Call, turn: Turn, perturbation: Perturbation) -> Tensor | float:
     """Return what a step adds: rounding, inside and of its result, and wrong words."""
     errors, rounding = turn.errors, torch.zeros((), dtype=torch.float64)
     if turn.size is not None:
-        inside = turn.terms * perturbation.sums
-        inside = inside / (1 - inside) if inside < 1 else math.inf
         # Our own float64 rounds, too.
-        inside = max(inside, turn.terms * 2.0**-52)
-        stored = perturbation.values / (1 - perturbation.values)
-        rounding = turn.size * ((inside + stored * (1 + inside)) * UP)
+        share = max(_share(turn, perturbation), turn.terms * 2.0**-52)
+        rounding = turn.size * share
     step = perturbation.value_steps.get(call.step.name)
     if step is not None:
         size = call.result.abs() + turn.most + errors + rounding

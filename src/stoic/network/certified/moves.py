@@ -52,6 +52,11 @@ def moved(call: Call) -> Absolute:
     return Absolute(call.again, growth=1.0)
 
 
+def same(call: Call) -> Absolute:
+    """Pass on what nothing flows back through: the bound has a way back."""
+    return Absolute(lambda deviation: deviation, growth=1.0)
+
+
 RULES: dict[Any, Rule] = {
     **dict.fromkeys(
         (
@@ -61,11 +66,11 @@ RULES: dict[Any, Rule] = {
             _ATEN.unflatten.int,
             _ATEN.clone.default,
             _ATEN.alias.default,
-            _ATEN.detach.default,
             _ATEN.contiguous.default,
         ),
         moved,
     ),
+    _ATEN.detach.default: same,
     _ATEN.permute.default: permute,
     _ATEN.expand.default: expand,
     _ATEN.transpose.int: along(1, 2),

@@ -10,10 +10,12 @@ from stoic.network.program import First
 from stoic.sensitivity.operators.contract import Crossing, OpRule, Turn
 from stoic.sensitivity.operators.largest import largest
 from stoic.sensitivity.operators.linear import linear
-from stoic.sensitivity.operators.mixed import matmul, product
+from stoic.sensitivity.operators.matrices import matmul
+from stoic.sensitivity.operators.mixed import product
+from stoic.sensitivity.operators.normed import layer_norm, rms_norm
 from stoic.sensitivity.operators.pointwise import pointwise, relu
 from stoic.sensitivity.operators.pools import max_pool
-from stoic.sensitivity.operators.scaled import batch_norm, layer_norm, rms_norm
+from stoic.sensitivity.operators.scaled import batch_norm
 from stoic.sensitivity.operators.several import products
 from stoic.sensitivity.operators.shares import (
     log_softmax,

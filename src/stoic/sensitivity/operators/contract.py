@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
 
 from stoic.network.certified.contract import Call
+from stoic.sensitivity.operators.always import Always
 from stoic.sensitivity.perturbation import WrongWords
 
 __all__ = ["OWN", "UP", "Adjoint", "Alone", "Crossing", "Moved", "OpRule", "Turn"]
@@ -34,10 +35,12 @@ class Moved:
     Args:
         most: Of every element, float64, as the value.
         norm: 2-norm of all elements of an input, [inputs].
+        always: What holds of the value however far it moves.
     """
 
     most: Tensor
     norm: Tensor
+    always: Always = Always()
 
     @classmethod
     def tightened(cls, most: Tensor, norm: Tensor) -> Moved:
@@ -50,6 +53,19 @@ class Moved:
             most = most.nan_to_num(torch.inf, torch.inf)
         norm = torch.minimum(norm.nan_to_num(torch.inf, torch.inf), own)
         return cls(torch.minimum(most, beside(norm, most)), norm)
+
+    def within(self, always: Always, golden: Tensor) -> Moved:
+        """Return the same of a value that does not leave a range."""
+        if not always.known:
+            return self
+        norm = self.norm
+        if always.shares is not None:
+            # Two rows of shares are no further apart than two corners.
+            rows = golden[0].numel() / golden.shape[-1]
+            corners = math.sqrt(2 * rows) * (1 + always.shares) * UP
+            norm = norm.clamp(max=corners)
+        most = torch.minimum(self.most, always.furthest(golden) * UP)
+        return replace(Moved.tightened(most, norm), always=always)
 
 
 @dataclass(frozen=True)

@@ -154,5 +154,7 @@ def _again(call: Call, *values: Tensor) -> Tensor:
     def lookup(name: str) -> Any:
         return moving[name] if name in moving else call.golden(name)
 
-    result: Tensor = call.step(lookup)
+    # What is detached hangs on the value all the same.
+    detached = call.step.op is _ATEN.detach.default
+    result: Tensor = values[0] if detached else call.step(lookup)
     return result

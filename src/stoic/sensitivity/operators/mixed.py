@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 
 from stoic.network.certified.contract import Call
@@ -14,12 +13,9 @@ from stoic.sensitivity.operators.contract import (
     Crossing,
     Moved,
     Turn,
-    two_norm,
 )
 
-__all__ = ["matmul", "product"]
-
-_ATEN = torch.ops.aten
+__all__ = ["product"]
 
 
 def product(crossing: Crossing) -> Turn | None:
@@ -63,43 +59,8 @@ def _largest(value: Tensor, moved: Moved | None = None) -> Tensor:
     return sizes.flatten(1).amax(1) * UP
 
 
-def _length(value: Tensor, moved: Moved | None = None) -> Tensor:
-    """Return the largest 2-norm that all elements of each input can have, [inputs]."""
-    norm = two_norm(value.abs())
-    return norm if moved is None else norm + moved.norm
-
-
 def _summed_to(gradient: Tensor, value: Tensor) -> Tensor:
     """Sum along dimensions in which a value was repeated."""
     sizes = zip(gradient.shape[1:], value.shape, strict=True)
     dims = [dim for dim, (ours, theirs) in enumerate(sizes, 1) if ours != theirs]
     return gradient.sum(dims, keepdim=True) if dims else gradient
-
-
-def matmul(crossing: Crossing) -> Turn | None:
-    """Multiply two matrices of values, as attention does, batch by batch."""
-    call = crossing.call
-    if len(crossing.moved) != 2 or call.step.kwargs:
-        return None
-    (a, of_a), (b, of_b) = ((call.golden(n), moved) for n, moved in crossing.named)
-    if a.dim() < 3 or a.dim() != b.dim():
-        return None
-    if a.shape[:-2] != b.shape[:-2]:
-        return None
-    bend = of_a.most @ of_b.most
-
-    def back(a: Tensor, b: Tensor, gradient: Tensor) -> tuple[Tensor, ...]:
-        return gradient @ b.mT, a.mT @ gradient
-
-    return Turn(
-        most=(of_a.most @ b.abs() + a.abs() @ of_b.most + bend) * UP,
-        stretch=lambda ours, theirs: ours * _length(b, of_b) + _length(a) * theirs,
-        adjoint=Adjoint(
-            lambda g: back(a, b, g),
-            lambda g: back(a.abs() * UP, b.abs() * UP, g),
-            max(call.result.shape[-2:]),
-        ),
-        bend=bend * UP,
-        size=(a.abs() + of_a.most) @ (b.abs() + of_b.most),
-        terms=a.shape[-1] + 2,
-    )

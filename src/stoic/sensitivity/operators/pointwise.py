@@ -9,7 +9,14 @@ from torch import Tensor
 
 from stoic.network.certified.contract import Call
 from stoic.sensitivity.derivatives import derivative_range
-from stoic.sensitivity.operators.contract import UP, Adjoint, Alone, Crossing, Turn
+from stoic.sensitivity.operators.contract import (
+    UP,
+    Adjoint,
+    Alone,
+    Crossing,
+    Moved,
+    Turn,
+)
 
 __all__ = ["pointwise", "relu"]
 
@@ -55,7 +62,7 @@ def pointwise(crossing: Crossing) -> Turn | None:
         return None
     moved = crossing.moved[0]
     value, most = crossing.value, moved.most
-    slopes = derivative_range(call, value - most, value + most)
+    slopes = derivative_range(call, *_ends(value, moved))
     golden = derivative_range(call, value, value)
     if slopes is None or golden is None:
         return None
@@ -75,6 +82,16 @@ def pointwise(crossing: Crossing) -> Turn | None:
         errors=wrong * (value.abs() + most) * UP,
         terms=0 if call.step.op in _EXACT else _ROUNDINGS,
     )
+
+
+def _ends(value: Tensor, moved: Moved) -> tuple[Tensor, Tensor]:
+    """Return the least and the largest number that each element can become."""
+    always, ends = moved.always, (value - moved.most, value + moved.most)
+    if not always.known:
+        return ends
+    low, high = (end.clamp(always.low, always.high) for end in ends)
+    # A golden number is off by our own rounding.
+    return torch.minimum(low, value), torch.maximum(high, value)
 
 
 def _wrong(crossing: Crossing) -> Tensor | float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,8 @@ __all__ = ["log_softmax", "log_sum", "masked", "softmax"]
 _ATEN = torch.ops.aten
 _TERMS = 24
 _SMALLEST = 1e-300
+# Where a factor of exp is too large to be told from all.
+_FAR = 690.0
 # How far below another a score has a share that no number tells from 0.
 _APART = 800.0
 # A part of a mask that any rounding of its sum with a score leaves.
@@ -46,12 +49,27 @@ def masked(crossing: Crossing) -> Turn | None:
     if crossing.call.arg(2) is None:
         return turn
     up = _coming_up(crossing, dim, seen)
+    if not bool(up.any()):
+        return turn
+    lead = _lead(crossing.call.result, most.where(seen, 0.0), dim)
+    whole = torch.ones_like(most)
     return replace(
         turn,
-        most=turn.most.masked_fill(up, torch.inf),
-        bend=torch.as_tensor(turn.bend).masked_fill(up, torch.inf),
+        most=whole.where(up, turn.most),
+        bend=((whole + lead) * UP).where(up, torch.as_tensor(turn.bend)),
         size=torch.as_tensor(turn.size).masked_fill(up, torch.inf),
+        **_with_wrong_mask(crossing),
     )
+
+
+def _with_wrong_mask(crossing: Crossing) -> dict[str, Any]:
+    """Return what no longer holds where the numbers that hide scores may be wrong."""
+    if crossing.errors(crossing.call.name(2)) is None:
+        return {}
+    return {
+        "bend_norm": math.inf,
+        "stretch": lambda norm: torch.full_like(norm, torch.inf),
+    }
 
 
 def _coming_up(crossing: Crossing, dim: int, seen: Tensor) -> Tensor:
@@ -78,22 +96,22 @@ def _along(crossing: Crossing, position: int = 1) -> int | None:
 def _shares(crossing: Crossing, most: Tensor, dim: int, seen: Tensor) -> Turn:
     """Bound every share by its worst company; the 2-norm at most halves.
 
-    What is not seen has no share. A share that is too small for a number is one still:
-    who is far behind may catch up.
-
-    Along a line, the second derivative of a share p is p ((d - m)^2 - v) with mean m
-    and variance v of all deviations d: that is how far it bends.
+    What is not seen has no share. Along a line, the second derivative of a share p is
+    p ((d - m)^2 - v) with mean m and variance v of all deviations d: that is how far it
+    bends.
     """
     shares, along = crossing.call.result, dim + 1
     reach = most + most.amax(dim, keepdim=True)
-    # The numerator moves by a factor of exp(d), the sum by one of exp(largest d).
-    high = shares.clamp(min=_SMALLEST) * torch.exp(reach)
-    high = torch.where(seen, high.clamp(max=1.0) * UP, 0.0)
-    low = shares * torch.exp(-reach) / UP
+    up, down = (each.where(seen, 0.0) for each in _ends(shares, reach, dim))
+    high, far = (shares + up) * UP, torch.maximum(up, down) * UP
+    # No share is above 1, and nothing bends further than it and its lead go.
+    bend = torch.minimum(high * reach.square() / 2, far + _lead(shares, most, dim))
+    norm = crossing.moved[0].norm
     # The difference from the largest is rounded, and then stands in an exponent.
     value = crossing.value.where(seen, -torch.inf)
     apart = (value + most).amax(dim, keepdim=True) - (crossing.value - most)
     apart = apart.where(seen, 0.0)
+    corners = math.sqrt(2 * shares[0].numel() / shares.shape[dim])
 
     def signed(gradient: Tensor) -> tuple[Tensor, ...]:
         mean = (gradient * shares).sum(along, keepdim=True)
@@ -104,13 +122,37 @@ def _shares(crossing: Crossing, most: Tensor, dim: int, seen: Tensor) -> Turn:
         return ((gradient + mean) * shares * UP,)
 
     return Turn(
-        most=torch.maximum(high - shares, shares - low) * UP,
+        most=far,
         stretch=lambda norm: norm / 2 * UP,
         adjoint=Adjoint(signed, absolute, shares.shape[dim] + 2),
-        bend=(high * reach.square() / 2 * UP).where(high > 0, 0.0),
+        bend=(bend * UP).where(high > 0, 0.0),
+        # Second derivatives add up to 2 v at most, and v to half the square of a norm.
+        bend_norm=torch.minimum(norm.square() / 2, norm + corners) * UP,
         size=high * (1 + apart),
         terms=_TERMS + shares.shape[dim],
     )
+
+
+def _ends(shares: Tensor, reach: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Return how far shares may rise, and fall, where they gain on the rest, or lose.
+
+    A share p to the rest q = 1 - p gains a factor of exp(r) at most, and so becomes
+    p exp(r) / (q + p exp(r)). One that is too small for a number is one still: who is
+    far behind may catch up.
+    """
+    # The rest is off by the roundings of a sum.
+    rest = (1 - shares).clamp(min=0.0) + (shares.shape[dim] + 8) * 2.0**-52
+    size, near = shares.clamp(min=_SMALLEST), reach.clamp(max=_FAR)
+    up = size * rest * torch.expm1(near) / (rest + size * near.exp())
+    down = -size * rest * torch.expm1(-near) / (rest + size * (-near).exp())
+    far = reach >= _FAR
+    return torch.ones_like(up).where(far, up.clamp(max=1.0)), shares.where(far, down)
+
+
+def _lead(shares: Tensor, most: Tensor, dim: int) -> Tensor:
+    """Return how far the derivative leads each share: a whole and a mean move."""
+    mean = (shares * most).nan_to_num(0.0).sum(dim, keepdim=True)
+    return shares * (most.clamp(max=1e300) + mean)
 
 
 def log_softmax(crossing: Crossing) -> Turn | None:
