@@ -156,17 +156,29 @@ def test_the_command_begins_at_a_value(capsys: pytest.CaptureFixture[str]) -> No
     ("words", "told"),
     [
         ({"formats": ("int8",)}, "formats must be among float32, bfloat16, float16"),
-        ({"radii": ()}, "radius must be positive, got none"),
-        ({"radii": (0.0,)}, "radius must be positive, got 0; choose"),
-        ({"norm": 1}, "norm must be 2 or inf, got 1"),
+        ({"radii": ()}, "radius must be positive and finite, got none"),
+        ({"radii": (0.0,)}, "radius must be positive and finite, got 0; choose"),
+        ({"radii": (math.nan,)}, "radius must be positive and finite, got nan; choose"),
+        ({"norm": 1}, "norm must be 2 or inf, got 1; 2 is"),
+        ({"seed": -1}, "seed must be at least 0, got -1; choose"),
         ({"words": -0.1}, "words must be finite and >= 0"),
-        ({"batch": 0}, "batch must be"),
+        ({"batch": 0}, "batch must be at least 1, got 0; choose"),
     ],
 )
 def test_what_is_no_setting_is_refused(words: dict[str, Any], told: str) -> None:
     case = stoic.load("digits", 4)
     with pytest.raises(ValueError, match=told):
         condition(case.network, case.inputs, **words)
+
+
+@pytest.mark.parametrize("how", [{"attacks": False}, {"local_only": True}])
+def test_the_input_that_gives_no_numbers_is_named(how: dict[str, Any]) -> None:
+    case = stoic.load("digits", 8)
+    assert isinstance(case.inputs, Tensor)
+    broken = case.inputs.clone()
+    broken[6, 0, 0, 0] = math.nan
+    with pytest.raises(ValueError, match="others in .* for input 6; mend"):
+        condition(case.network, broken, batch=4, **how)
 
 
 def test_an_output_that_is_no_scores_is_refused() -> None:
@@ -225,7 +237,7 @@ def test_what_is_infinite_or_not_defined_is_nothing_in_a_record() -> None:
 def test_the_command_refuses_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sensitivity", "digits", "--inputs", "4", "--norm", "3"]) == 2
     assert capsys.readouterr().err.splitlines() == [
-        "stoic: norm must be 2 or inf, got '3'"
+        "stoic: norm must be 2 or inf, got '3'; 2 is a ball, inf a box"
     ]
 
 

@@ -223,6 +223,20 @@ def test_faults_in_computed_values_are_refused(
         predicted(Look(subject.program, inputs, Top1Changed()), space)
 
 
+def test_what_cannot_be_predicted_is_refused_in_one_line() -> None:
+    with pytest.raises(ValueError, match="rivals must be at least 1, got 0; choose"):
+        PredictSettings(rivals=0)
+    with pytest.raises(ValueError, match="words must be at least 1, got 0; choose"):
+        PredictSettings(words=0)
+    with pytest.raises(ValueError, match="probes must be at least 0, got -1; 0 leaves"):
+        PredictSettings(probes=-1)
+    case = stoic.load("digits", 40)
+    assert isinstance(case.inputs, Tensor)
+    case.inputs[37, 0, 0, 0] = math.inf
+    with pytest.raises(ValueError, match="must be finite.* for input 37; mend"):
+        stoic.predict(case.network, case.inputs)
+
+
 def _smooth() -> nn.Module:
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 3)).double().eval()

@@ -320,7 +320,7 @@ def test_budgets_are_shares_of_the_own_format_or_numbers(scored: Scored) -> None
 
 @pytest.mark.parametrize("text", ["-5%", "0", "much", "nan%", "1.2.3kB", ""])
 def test_a_budget_that_is_none_is_refused(scored: Scored, text: str) -> None:
-    with pytest.raises(ValueError, match="budget must be such as"):
+    with pytest.raises(ValueError, match=r"budget must be such as .*; choose"):
         named_budget("bytes", text, scored.layers, "weights")
 
 
@@ -424,7 +424,11 @@ def test_labels_give_the_accuracy_at_each_width(digits: Case) -> None:
     [
         ({"budget": "1%"}, "budget must be at least 898 bytes for the narrowest"),
         ({"budget": "9%", "budget_bops": "9%"}, "got both"),
-        ({"keep": 1.5}, "keep must be above 0"),
+        ({"budget": "200%"}, "budget must be at most 100 %, got '200%'; that is"),
+        ({"budget_bops": "101%"}, "budget must be at most 100 %, got '101%'; that"),
+        ({"keep": 1.5}, "keep must be above 0 and at most 100 %, got 1.5; choose"),
+        ({"prove": -1}, "prove must be at least 0, got -1; 0 leaves"),
+        ({"seed": -1}, "seed must be at least 0, got -1; choose"),
         ({"parts": "bias"}, "parts must be one of weights, values, both"),
         ({"format": "posit8"}, "format must be int"),
         ({"probes": 1}, "probes must be at least 2"),

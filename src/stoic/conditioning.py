@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from stoic.campaign.checks import check_count, check_inputs
-from stoic.campaign.scores import scores_of
 from stoic.campaign.untouched import untouched
 from stoic.network.captured import CapturedSubject
 from stoic.network.prepare import prepare
@@ -25,6 +24,7 @@ from stoic.sensitivity.condition import Condition, conditions
 from stoic.sensitivity.gains import gain_by_norms
 from stoic.sensitivity.growth import ATTACKS, measured_growth
 from stoic.sensitivity.jacobian import function_of
+from stoic.sensitivity.judged import NotFiniteError, check_finite, judged_value
 from stoic.sensitivity.local import average, frobenius, largest
 from stoic.sensitivity.norms import Store
 from stoic.sensitivity.perturbation import Perturbation
@@ -227,15 +227,17 @@ def condition(
 
 
 def _check(chosen: ConditionSettings) -> None:
-    check_count("batch", chosen.batch)
+    check_count("batch", chosen.batch, 1, "choose one such as 32")
+    check_count("seed", chosen.seed, 0, "choose one such as 0")
     if unknown := sorted({*chosen.formats} - _FORMATS.keys()):
         raise ValueError(
-            f"formats must be among {', '.join(_FORMATS)}, got {', '.join(unknown)}"
+            f"formats must be among {', '.join(_FORMATS)}, got {', '.join(unknown)}; "
+            "leave out what is none"
         )
-    if not chosen.radii or min(chosen.radii) <= 0:
+    if not chosen.radii or not all(0 < each < math.inf for each in chosen.radii):
         given = ", ".join(f"{radius:g}" for radius in chosen.radii) or "none"
         raise ValueError(
-            f"radius must be positive, got {given}; choose one such as 1e-6"
+            f"radius must be positive and finite, got {given}; choose one such as 1e-6"
         )
     if not (math.isfinite(chosen.words) and chosen.words >= 0):
         raise ValueError(
@@ -274,7 +276,8 @@ class _Asked:
         self, program: Program, given: Inputs, chosen: ConditionSettings
     ) -> None:
         self.program, self.given, self.chosen = program, given, chosen
-        self.scores = _scores_value(program, given)
+        self.scores = judged_value(program, given)
+        check_finite(program, given, chosen.batch)
         self.store: Store = {}
         self.seconds = 0.0
 
@@ -327,7 +330,11 @@ class _Asked:
         found: list[list[Condition]] = []
         for part in self.given.batches(self._at_once()):
             own = (self.program, part.leaves, self.scores, perturbations)
-            found.append(conditions(*own, store=self.store))
+            try:
+                found.append(conditions(*own, store=self.store))
+            except NotFiniteError as error:
+                begun_at = sum(len(each[0].scores) for each in found)
+                raise error.behind(begun_at) from None
             told(sum(len(each[0].scores) for each in found), self.given.count)
         self.seconds += time.process_time() - begun
         return [list(each) for each in zip(*found, strict=True)]
@@ -386,15 +393,3 @@ class _Asked:
                 self.program.run(part.leaves)
             times.append(time.process_time() - begun)
         return min(times)
-
-
-def _scores_value(program: Program, given: Inputs) -> str:
-    """Return the name of the value that holds the scores."""
-    values = program.run(given.rows(0, min(2, given.count)).leaves)
-    scores = scores_of(program.answer(values.__getitem__))
-    if scores.dim() != 2 or not scores.is_floating_point():
-        raise ValueError(
-            "output must be scores, [inputs, classes], got a tensor of shape "
-            f"{tuple(scores.shape)}; wrap the network in one that gives such scores"
-        )
-    return next(name for name in program.output_names if values[name] is scores)

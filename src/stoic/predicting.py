@@ -27,6 +27,7 @@ from stoic.network.subject import Inputs, Subject
 from stoic.records import Run, open_run
 from stoic.sensitivity.hessian import hessian_traces
 from stoic.sensitivity.joint import Joint, joint_table
+from stoic.sensitivity.judged import check_finite
 from stoic.sensitivity.predicted import Look, Prediction, predicted
 from stoic.study import as_inputs
 
@@ -60,9 +61,9 @@ class PredictSettings:
     proofs: bool = False
 
     def __post_init__(self) -> None:
-        check_count("rivals", self.rivals)
-        check_count("words", self.words)
-        check_count("probes", self.probes, 0)
+        check_count("rivals", self.rivals, 1, "choose as many as classes, or fewer")
+        check_count("words", self.words, 1, "choose one such as 64")
+        check_count("probes", self.probes, 0, "0 leaves the Hessian's trace out")
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,7 @@ def predict(
         )
         space = fault_space(sites, bits=chosen.bits, inputs=given.count)
         with _else_measured():
+            check_finite(program_of(subject), given)
             look = Look(
                 *(program_of(subject), given, criterion, labels),
                 rivals=chosen.rivals,

@@ -233,11 +233,15 @@ def by_torchao(
 
 def _checked(asked: BitSettings) -> tuple[Family, tuple[int, ...]]:
     check_name("parts", asked.parts, PARTS)
-    check_count("probes", asked.probes, 2)
-    check_count("batch", asked.batch)
-    check_count("prove", asked.prove, 0)
+    check_count("probes", asked.probes, 2, "32 inputs are asked by default")
+    check_count("batch", asked.batch, 1, "choose one such as 32")
+    check_count("prove", asked.prove, 0, "0 leaves proofs out")
+    check_count("seed", asked.seed, 0, "choose one such as 0")
     if not 0 < asked.keep <= 1:
-        raise ValueError(f"keep must be above 0 and at most 100 %, got {asked.keep:g}")
+        raise ValueError(
+            f"keep must be above 0 and at most 100 %, got {asked.keep:.6g}; "
+            "choose a share such as 99% or 0.99"
+        )
     if asked.budget and asked.budget_bops:
         raise ValueError(
             "budget must be of bytes or of bit-operations, got both; leave one out"

@@ -37,7 +37,7 @@ __all__ = [
 _BEST = 5
 
 
-def check_count(name: str, value: int | None, least: int = 1) -> None:
+def check_count(name: str, value: int | None, least: int = 1, advice: str = "") -> None:
     """Refuse what is no whole number, or too small; nothing is a choice of its own.
 
     Raises:
@@ -46,7 +46,8 @@ def check_count(name: str, value: int | None, least: int = 1) -> None:
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name} must be at least {least}, got {value!r}")
+        told = f"; {advice}" if advice else ""
+        raise ValueError(f"{name} must be at least {least}, got {value!r}{told}")
 
 
 def check_name(name: str, value: str, choices: Sequence[str]) -> None:

@@ -34,7 +34,7 @@ def share_of(name: str, text: str) -> float:
 def norm_of(text: str) -> float:
     """Return the order of a norm by its name."""
     if text not in ("2", "inf"):
-        raise ValueError(f"norm must be 2 or inf, got {text!r}")
+        raise ValueError(f"norm must be 2 or inf, got {text!r}; 2 is a ball, inf a box")
     return math.inf if text == "inf" else 2
 
 

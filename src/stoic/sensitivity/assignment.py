@@ -81,7 +81,15 @@ def named_budget(
             number = 0.0
     if not found or not 0 < number < float("inf"):
         units = "50%, 120kB or 2MB" if kind == "bytes" else "40% or 3e9"
-        raise ValueError(f"budget must be such as {units}, above 0, got {text!r}")
+        raise ValueError(
+            f"budget must be such as {units}, above 0, got {text!r}; "
+            "choose a share of what the network costs as it is, or a number"
+        )
+    if found[2] == "%" and number > 100:
+        raise ValueError(
+            f"budget must be at most 100 %, got {text!r}; "
+            "that is what the network costs as it is"
+        )
     if found[2] != "%":
         return Budget(kind, number * _UNITS[found[2]])
     whole = sum(_costs(kind, layer, [stored], parts, stored)[0] for layer in layers)

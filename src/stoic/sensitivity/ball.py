@@ -38,7 +38,9 @@ class Ball:
 
     def __post_init__(self) -> None:
         if self.norm not in (2, math.inf):
-            raise ValueError(f"norm must be 2 or inf, got {self.norm}")
+            raise ValueError(
+                f"norm must be 2 or inf, got {self.norm}; 2 is a ball, inf a box"
+            )
         good = (self.radius > 0) & self.radius.isfinite()
         if not bool(good.all()):
             row = int((~good).nonzero()[0])

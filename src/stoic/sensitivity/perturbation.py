@@ -50,11 +50,17 @@ class Perturbation:
         for name in ("radius", "stored", "values", "sums"):
             number = getattr(self, name)
             if not (math.isfinite(number) and number >= 0):
-                raise ValueError(f"{name} must be finite and >= 0, got {number}")
+                raise ValueError(
+                    f"{name} must be finite and >= 0, got {number}; 0 leaves it out"
+                )
         if self.values >= 1:
-            raise ValueError(f"values must be below 1, got {self.values}")
+            raise ValueError(
+                f"values must be below 1, got {self.values}; it is a relative error"
+            )
         if self.norm not in (2, math.inf):
-            raise ValueError(f"norm must be 2 or inf, got {self.norm}")
+            raise ValueError(
+                f"norm must be 2 or inf, got {self.norm}; 2 is a ball, inf a box"
+            )
 
     @classmethod
     def of_format(cls, dtype: torch.dtype) -> Perturbation:

@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 # Exponents that float32 holds, in which the rounding is done.
-_MOST_EXPONENT, _MOST_MANTISSA = 8, 23
+_BITS, _EXPONENTS, _MANTISSAS = (2, 24), (2, 8), (0, 23)
 
 
 class Grid(Protocol):
@@ -129,7 +129,7 @@ class IntegerFormat:
     by_channel: bool = True
 
     def __post_init__(self) -> None:
-        _check("bits", self.bits, 2, 24)
+        _check("bits", self.bits, *_BITS)
 
     @property
     def name(self) -> str:
@@ -220,8 +220,8 @@ class FloatFormat:
     scaled: bool = False
 
     def __post_init__(self) -> None:
-        _check("exponent", self.exponent, 2, _MOST_EXPONENT)
-        _check("mantissa", self.mantissa, 0, _MOST_MANTISSA)
+        _check("exponent", self.exponent, *_EXPONENTS)
+        _check("mantissa", self.mantissa, *_MANTISSAS)
 
     @property
     def bits(self) -> int:
@@ -291,9 +291,19 @@ def named_family(name: str) -> tuple[Family, tuple[int, ...]]:
     if not found:
         raise ValueError(
             "format must be int, int8, e4, e4m3 or another of such a name, bfloat16 "
-            f"or float16, got {name!r}"
+            f"or float16, got {name!r}; choose one of these"
         )
     bits, exponent, mantissa = (int(n) if n else None for n in found.groups())
+    for number, what, (least, most) in (
+        (bits, "bits", _BITS),
+        (exponent, "exponent bits", _EXPONENTS),
+        (mantissa, "mantissa bits", _MANTISSAS),
+    ):
+        if number is not None and not least <= number <= most:
+            raise ValueError(
+                f"format must have {least} to {most} {what}, got {name!r}; "
+                "choose one such as int8, e4m3 or bfloat16"
+            )
     if exponent is None:
         return IntegerFormat, (bits,) if bits is not None else tuple(range(2, 17))
     first = 1 + exponent
@@ -316,6 +326,11 @@ def _positive(step: Tensor) -> Tensor:
 
 def _check(name: str, value: int, least: int, most: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"{name} must be a whole number, got {value!r}")
+        raise ValueError(
+            f"{name} must be a whole number, got {value!r}; choose one such as {least}"
+        )
     if not least <= value <= most:
-        raise ValueError(f"{name} must be in {least}..{most}, got {value}")
+        raise ValueError(
+            f"{name} must be in {least}..{most}, got {value}; "
+            "choose a format such as int8 or e4m3"
+        )

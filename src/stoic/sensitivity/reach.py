@@ -14,6 +14,7 @@ from stoic.network.certified.contract import Call
 from stoic.network.folds import only_norm
 from stoic.network.program import Program, Values
 from stoic.network.smooth import floats
+from stoic.sensitivity.judged import NotFiniteError
 from stoic.sensitivity.operators import turn_of
 from stoic.sensitivity.operators.always import Always, always_of
 from stoic.sensitivity.operators.contract import (
@@ -243,10 +244,7 @@ def _count(leaves: Sequence[Any]) -> int:
 
 def _check_finite(call: Call) -> None:
     if not bool(call.result.isfinite().all()):
-        raise ValueError(
-            f"golden values must be finite, got others in {call.step.name}; "
-            "leave out the inputs that they come of"
-        )
+        raise NotFiniteError.of(call.step.path or call.step.name, call.result)
 
 
 def _given(value: Tensor, perturbation: Perturbation) -> Moved:
