@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,9 +19,13 @@ from stoic.causes.extractors.neurons import Layers
 from stoic.causes.failures import UNKNOWN, Examples, Failures, Inquiry
 from stoic.causes.pipeline import NOISE, Pipeline
 from stoic.causes.reductions import Pca
+from stoic.causes.relevance.overlay import overlay
 from stoic.causes.retraining import Learning
+from stoic.causes.scores.stability import stability_of_seeds
+from stoic.causes.sheets import heated
 from stoic.cli import main
 from stoic.explaining import (
+    again,
     all_pipelines,
     compare,
     extractors,
@@ -117,6 +122,92 @@ def test_a_picture_on_the_page_is_the_image() -> None:
     row = int(first["name"].removesuffix(".png"))
     right = (255 * asked.failures.images[row]).round().permute(1, 2, 0).numpy()
     assert np.array_equal(pixels, right.clip(0, 255))
+
+
+def test_a_heat_map_is_the_part_of_each_pixel_in_the_score() -> None:
+    torch.manual_seed(0)
+    linear = nn.Linear(3 * 16, 3, bias=False)
+    network = nn.Sequential(nn.Flatten(), linear).eval()
+    images = torch.rand(12, 3, 4, 4)
+    with torch.no_grad():
+        scores = network(images).numpy()
+    failures = Failures(images, np.zeros(12, int), scores, ("",) * 12, {})
+    asked = Inquiry(
+        network, failures, Examples(images, failures.labels), *torch.eye(2, 3)
+    )
+    asked = replace(asked, black=torch.zeros(3), white=torch.ones(3))
+    found = heated(asked, np.arange(12))
+    weights = linear.weight.detach().reshape(3, 3, 4, 4)
+    parts = (images * weights[torch.from_numpy(failures.predicted)]).sum(1)
+    torch.testing.assert_close(found, overlay(images, parts), atol=1e-3, rtol=1e-3)
+
+
+def test_without_heat_maps_the_page_says_why(tmp_path: Path) -> None:
+    class Odd(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            if images.sum() > 0:
+                return images.mean((2, 3))
+            return images.amax((2, 3))
+
+    found = stoic.explain(inquiry(), PIPELINE)
+    odd = replace(found, inquiry=replace(found.inquiry, network=Odd().eval()))
+    page = write_causes_report(odd.as_page("odd"), tmp_path / "page.html").read_text()
+    assert "There are no heat maps: network must be captured" in page
+    assert 'class="warm"' not in page
+    page = write_causes_report(found.as_page("x"), tmp_path / "page.html").read_text()
+    assert 'class="warm"' in page
+    assert "There are no heat maps" not in page
+
+
+def test_a_class_that_never_fails_is_told(tmp_path: Path) -> None:
+    asked = inquiry()
+    labels = np.where(asked.failures.labels == 1, 2, asked.failures.labels)
+    failures = replace(asked.failures, labels=labels)
+    found = stoic.explain(replace(asked, failures=failures), PIPELINE)
+    right = set(asked.examples.labels.tolist())
+    wanted = [("a", "<b>", "2")[n] for n in sorted(right - set(labels.tolist()))]
+    assert "<b>" in wanted
+    assert found.as_record()["classes without a failure"] == wanted
+    page = write_causes_report(found.as_page("x"), tmp_path / "page.html").read_text()
+    assert f"{len(wanted)} of 3 classes have no failure" in page
+
+
+def test_clusters_come_again_under_other_seeds_and_of_samples() -> None:
+    asked = inquiry()
+    found = again(stoic.explain(asked, PIPELINE), 3)
+    seeds, samples = found.stability
+    # Neither features nor points depend on the seed, and three kinds are far apart.
+    runs = [stoic.explain(asked, PIPELINE, seed=seed).clusters for seed in range(3)]
+    assert seeds.as_record() == stability_of_seeds(runs).as_record()
+    assert samples.rand is not None and samples.rand.low > 0.5
+    assert samples.rand.n == 3
+    with pytest.raises(ValueError, match="stability must be over at least 2 runs"):
+        again(found, 1)
+
+
+def spoilt(images: torch.Tensor) -> torch.Tensor:
+    images = images.clone()
+    images[7, 0, 0, 0] = torch.nan
+    return images
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        (lambda images: images[:1].expand_as(images), "are the images all the same"),
+        (spoilt, "NaN or infinity in 1 of 45 failures, the first 7.png"),
+        (lambda images: images[:9], "must be at least 10 to make clusters of 5"),
+    ],
+)
+def test_failures_that_cannot_be_clustered_are_refused_in_one_line(
+    broken: Callable[[torch.Tensor], torch.Tensor], said: str
+) -> None:
+    asked = inquiry()
+    images = broken(asked.failures.images)
+    failures = replace(asked.failures.rows(range(len(images))), images=images)
+    with pytest.raises(ValueError, match=said) as caught:
+        stoic.explain(replace(asked, failures=failures), PIPELINE)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_stage_is_named_or_refused_with_those_there_are() -> None:

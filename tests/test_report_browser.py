@@ -11,9 +11,12 @@ from pathlib import Path
 
 import pytest
 
+import stoic
 from made_runs import MadeTrial, a_manifest, a_site, make_run
 from stoic.report import write_report
+from stoic.report.causes import write_causes_report
 from stoic.report.sensitivity import SensitivityRecord, write_sensitivity_report
+from test_explaining import PIPELINE, inquiry
 from test_report_sensitivity import RECORD
 
 NAME = f"{'long' * 9}.<script>alert(1)</script>&\"'"
@@ -78,9 +81,15 @@ def of_sensitivity(folder: Path) -> Path:
     return write_sensitivity_report(record, folder / "page.html")
 
 
+def of_causes(folder: Path) -> Path:
+    return write_causes_report(
+        stoic.explain(inquiry(), PIPELINE).as_page(NAME), folder / "causes.html"
+    )
+
+
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [390, 1440])
-@pytest.mark.parametrize("page", [of_a_run, of_sensitivity])
+@pytest.mark.parametrize("page", [of_a_run, of_sensitivity, of_causes])
 def test_a_browser_shows_it_without_error_request_or_overflow(
     browser: str, page: Callable[[Path], Path], width: int, tmp_path: Path
 ) -> None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from stoic.causes.clusterings import CLUSTERINGS, HUDD
 from stoic.causes.describing import Described, described
@@ -28,12 +25,16 @@ from stoic.causes.pipeline import (
 )
 from stoic.causes.reductions import REDUCTIONS
 from stoic.causes.scores import PURE, Baseline, Scores, baseline, score
+from stoic.causes.scores.stability import Stability
+from stoic.causes.sheets import heated, pictured, source
+from stoic.causes.steadiness import steadiness
 from stoic.causes.typical import Looks, looks
 from stoic.extracting import ELEVEN, extractor_of, extractors
 
 __all__ = [
     "ELEVEN",
     "Explained",
+    "again",
     "all_pipelines",
     "compare",
     "explain",
@@ -62,6 +63,7 @@ class Explained:
         rules: What the images of each have in common, by recorded parameters.
         scores: Against known causes; None where no cause is known.
         random: The same of random clusters of the same sizes.
+        stability: Whether these clusters come again, if that was asked for.
     """
 
     inquiry: Inquiry
@@ -73,6 +75,19 @@ class Explained:
     rules: tuple[Described, ...]
     scores: Scores | None
     random: Baseline | None
+    stability: tuple[Stability, ...] = ()
+
+    @property
+    def spared(self) -> tuple[list[str], int]:
+        """Classes that the network reads right, none of them ever a failure's own.
+
+        With them comes the number of classes that there are inputs of.
+        """
+        right, wrong = (
+            np.unique(rows.labels)
+            for rows in (self.inquiry.examples, self.inquiry.failures)
+        )
+        return self._classes(np.setdiff1d(right, wrong)), len(np.union1d(right, wrong))
 
     def names(self, cluster: int) -> list[str]:
         """Return the names of the images of one cluster, or of noise."""
@@ -81,9 +96,11 @@ class Explained:
 
     def as_record(self) -> dict[str, Any]:
         """Return plain data, without images."""
-        failures = self.inquiry.failures
+        failures, (spared, classes) = self.inquiry.failures, self.spared
         return {
             "failures": len(failures),
+            "classes": classes,
+            "classes without a failure": spared,
             "pipeline": self.pipeline.name,
             "settings": repr(self.pipeline),
             "seed": self.seed,
@@ -95,16 +112,26 @@ class Explained:
             "noise": self.names(NOISE),
             "scores": self.scores.as_record() if self.scores else None,
             "random": self.random.as_record() if self.random else None,
+            "stability": [each.as_record() for each in self.stability],
         }
 
-    def as_page(self, case: str) -> dict[str, Any]:
-        """Return what the page shows, images included."""
+    def as_page(self, case: str, *, heat: bool = True) -> dict[str, Any]:
+        """Return what the page shows, images included.
+
+        Args:
+            case: What was asked about.
+            heat: Whether heat maps are laid over images, where the network has them.
+        """
         shown = self.as_record() | {"case": case}
-        for cluster, own in enumerate(shown["clusters"]):
-            own["typical"] = self._images(self.looks[cluster].typical)
-            own["borderline"] = self._images(self.looks[cluster].borderline)
+        sheets = [(look.typical, look.borderline) for look in self.looks]
         noise = np.flatnonzero(self.clusters.labels == NOISE)[:_SHOWN]
-        return shown | {"noise shown": self._images(noise)}
+        every = np.concatenate([*(part for both in sheets for part in both), noise])
+        heats, problem = self._heats(every) if heat and len(every) else ({}, "")
+        for own, (typical, borderline) in zip(shown["clusters"], sheets, strict=True):
+            own["typical"] = self._images(typical, heats)
+            own["borderline"] = self._images(borderline, heats)
+        shown |= {"noise shown": self._images(noise, heats)}
+        return shown | {"heat": bool(heats), "no heat": problem}
 
     def save_lists(self, folder: Path) -> list[Path]:
         """Write the names of each cluster's images, one file for each cluster.
@@ -140,16 +167,31 @@ class Explained:
         names = self.inquiry.classes
         return [names[n] if n < len(names) else str(n) for n in numbers.tolist()]
 
-    def _images(self, places: NDArray[np.int64]) -> list[dict[str, str]]:
+    def _heats(self, places: NDArray[np.int64]) -> tuple[dict[int, str], str]:
+        """Return heat maps by place, or why there are none."""
+        try:
+            maps = heated(self.inquiry, places)
+        except ValueError as error:
+            return {}, str(error).splitlines()[0]
+        return dict(zip(places.tolist(), map(source, maps), strict=True)), ""
+
+    def _images(
+        self, places: NDArray[np.int64], heats: Mapping[int, str]
+    ) -> list[dict[str, str]]:
         failures = self.inquiry.failures.rows(places)
-        pictures = self.inquiry.pictures(failures.images)
+        pictures = pictured(self.inquiry, places)
         labels = self._classes(failures.labels)
         predicted = self._classes(failures.predicted)
+        columns = zip(places, pictures, failures.names, labels, predicted, strict=True)
         return [
-            {"source": _source(each), "name": name, "label": right, "predicted": said}
-            for each, name, right, said in zip(
-                pictures, failures.names, labels, predicted, strict=True
-            )
+            {
+                "source": source(picture),
+                "heat": heats.get(int(place), ""),
+                "name": name,
+                "label": right,
+                "predicted": said,
+            }
+            for place, picture, name, right, said in columns
         ]
 
 
@@ -159,17 +201,6 @@ def _list_name(number: int) -> str:
 
 def _counted(names: Iterable[str]) -> list[tuple[str, int]]:
     return Counter(names).most_common(5)
-
-
-def _source(picture: Tensor) -> str:
-    """Return a picture as a PNG that a page can hold."""
-    from PIL import Image
-
-    pixels = (255 * picture).round().byte().permute(1, 2, 0).numpy()
-    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels[..., :3])
-    file = io.BytesIO()
-    image.save(file, "PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def all_pipelines() -> tuple[Pipeline, ...]:
@@ -283,6 +314,28 @@ def explain(
     clusters = chosen.clustering(points, seed)
     told(3, 3)
     return explained(inquiry, chosen, seed, points, clusters)
+
+
+def again(
+    found: Explained,
+    runs: int,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> Explained:
+    """Return clusters with whether they come again.
+
+    Args:
+        found: What `explain` has found.
+        runs: Other seeds, and bootstrap samples of the failures; at least 2. All takes
+            twice as many runs of the pipeline, and one.
+        progress: Told of runs done, and how many there are.
+
+    Raises:
+        ValueError: There are too few runs to compare, or a sample is too small.
+    """
+    told = progress or (lambda done, of: None)
+    given = found.inquiry, found.pipeline, found.seed
+    return replace(found, stability=steadiness(*given, runs, told))
 
 
 def compare(

@@ -96,6 +96,15 @@ Kept = Annotated[
     Path | None,
     typer.Option("--kept", help="Folder of a grid's stages, to go on from."),
 ]
+Stability = Annotated[
+    int,
+    typer.Option(
+        "--stability",
+        metavar="RUNS",
+        help="See whether clusters come again: run under so many seeds, and on as many "
+        "bootstrap samples.",
+    ),
+]
 OutFolder = Annotated[
     Path | None, typer.Option("--out", help="Folder for the page and lists of images.")
 ]
@@ -115,12 +124,13 @@ def find(
     grid: GridOption = False,
     processes: Processes = 1,
     kept: Kept = None,
+    stability: Stability = 0,
     seed: Seed = 0,
     as_json: AsJson = False,
     out: OutFolder = None,
 ) -> None:
     """Cluster the failures of CASE's network by what they look like."""
-    from stoic.explaining import explain, extractors, pipeline_of
+    from stoic.explaining import again, explain, extractors, pipeline_of
 
     if extractor == "list":
         print("\n".join(extractors()))
@@ -138,6 +148,8 @@ def find(
                 found, rows = _best(inquiry, how)
             else:
                 found = explain(inquiry, pipeline, **how)
+            if stability:
+                found = again(found, stability, progress=told)
         if out:
             _write(found, case, rows, out)
     if as_json:
@@ -251,13 +263,27 @@ def _write(found: Explained, case: str, rows: list[dict[str, str]], out: Path) -
 
 
 def _tables(found: Explained) -> list[str]:
+    from stoic.report.causes import spared
+
     record = found.as_record()
     rows = [_row(number, own) for number, own in enumerate(record["clusters"])]
     summary = (
         f"{record['failures']:,} failures in {len(rows)} clusters, "
         f"{len(record['noise']):,} in none ({record['pipeline']})"
     )
-    return [summary, aligned(rows), *_scores(found)]
+    notes = [spared(record)] if record["classes without a failure"] else []
+    return [summary, aligned(rows), *_scores(found), *_again(found), *notes]
+
+
+def _again(found: Explained) -> list[str]:
+    lines = [
+        f"over {clusters.n} {own.about}: adjusted Rand index {rand.mean:.2f} "
+        f"[{rand.low:.2f}, {rand.high:.2f}], {clusters.mean:.0f} clusters "
+        f"[{clusters.low:.0f}, {clusters.high:.0f}]"
+        for own in found.stability
+        if (rand := own.rand) and (clusters := own.clusters)
+    ]
+    return ["\n".join(lines)] if lines else []
 
 
 def _row(number: int, own: dict[str, Any]) -> dict[str, str]:

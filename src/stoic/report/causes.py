@@ -10,9 +10,11 @@ from typing import Any, TypeAlias
 from stoic.records.files import ELSEWHERE, write_whole, writing
 from stoic.report.templating import rendered
 
-__all__ = ["write_causes_report"]
+__all__ = ["spared", "write_causes_report"]
 
 Record: TypeAlias = Mapping[str, Any]
+
+_NAMED = 10
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Sheet:
         share: Of all failures, as text.
         rule: What its images have in common.
         facts: Names and what is said of them: right and named classes, causes.
-        typical: Images with source, name, label and predicted.
+        typical: Images with source, heat, name, label and predicted.
         borderline: Likewise.
     """
 
@@ -53,6 +55,10 @@ class Page:
         noise_shown: Some of these.
         scores: Name, value and that of random clusters; empty if no cause is known.
         grid: Rows of a comparison of pipelines; empty if there was none.
+        heat: Whether heat maps lie over images.
+        no_heat: Why they do not, if they were to.
+        spared: Classes without a failure, in a sentence; empty if there is none.
+        stability: What varied, how far clusterings agree then, and their number.
     """
 
     case: str
@@ -65,6 +71,10 @@ class Page:
     noise_shown: Sequence[Record]
     scores: tuple[tuple[str, str, str], ...]
     grid: Sequence[Record]
+    heat: bool
+    no_heat: str
+    spared: str
+    stability: tuple[tuple[str, str, str], ...]
 
 
 def write_causes_report(told: Record, path: Path) -> Path:
@@ -98,6 +108,31 @@ def _page(told: Record) -> Page:
         noise_shown=told["noise shown"],
         scores=_scores(told),
         grid=told.get("grid", ()),
+        heat=told["heat"],
+        no_heat=told["no heat"],
+        spared=spared(told),
+        stability=tuple(map(_stability, told["stability"])),
+    )
+
+
+def spared(told: Record) -> str:
+    """Return the classes without a failure, in a sentence; empty if there is none."""
+    names = told["classes without a failure"]
+    if not names:
+        return ""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return (
+        f"{len(names)} of {told['classes']} classes have no failure: "
+        f"{', '.join(names[:_NAMED])}{more}"
+    )
+
+
+def _stability(told: Record) -> tuple[str, str, str]:
+    rand, clusters = told["rand"], told["clusters"]
+    return (
+        f"{clusters['n']} {told['about']}",
+        f"{rand['mean']:.2f}, from {rand['low']:.2f} to {rand['high']:.2f}",
+        f"{clusters['mean']:.0f}, from {clusters['low']:.0f} to {clusters['high']:.0f}",
     )
 
 

@@ -89,13 +89,25 @@ def _run(
     program: Program,
     told: Callable[[Values], list[Tensor]],
 ) -> list[Features]:
-    """Return what runs on all failures tell, each thing by itself."""
+    """Return what runs on all failures tell, each thing by itself.
+
+    Raises:
+        ValueError: Some of it is not finite.
+    """
     images = inquiry.failures.images
     found = [told(program.run([part])) for part in images.split(_BATCH)]
-    return [
+    tables = [
         np.asarray(torch.cat(parts).float().numpy(), np.float32)
         for parts in zip(*found, strict=True)
     ]
+    bad = ~np.logical_and.reduce([np.isfinite(each).all(1) for each in tables])
+    if bad.any():
+        raise ValueError(
+            f"features must be finite, got NaN or infinity in {bad.sum()} of "
+            f"{len(bad)} failures, the first {inquiry.failures.names[bad.argmax()]}; "
+            "leave these failures out"
+        )
+    return tables
 
 
 def _means(value: Tensor) -> Tensor:
