@@ -19,6 +19,7 @@ import networks
 import stoic
 from monitor_support import captured
 from stoic.cli import main
+from stoic.cli.judged import text_of
 from stoic.detections import DetectionsChanged
 from stoic.faults.formats import write_word
 from stoic.monitoring import Fitted, MonitorSettings, fit, fit_checksums, seen_by
@@ -741,6 +742,23 @@ def test_a_scorecard_is_what_its_rows_say() -> None:
         assert each.precision.value == pytest.approx(
             (wanted[got == number] == number).mean()
         )
+
+
+def test_a_long_table_is_cut_and_says_how_much_it_lacks() -> None:
+    network, inputs = case()
+    monitor = fitted().monitor
+    card = scorecard(monitor, seen_by(monitor, network, inputs[420:500]), draws=10)
+    failing = [replace(card.kinds[0], name=f"conv{n}:out") for n in range(30)]
+
+    told = list(text_of(replace(card, sites=tuple(failing))))
+
+    (hit,) = (table for table in told if table.startswith("hit, least found first"))
+    assert hit.splitlines()[-1] == "and 18 more, which --json has"
+    assert len(hit.splitlines()) == 14
+    assert told[-1].startswith("- at exactly such a rate")
+    (unseen,) = (table for table in told if table.startswith("corruption never seen"))
+    kinds = {line.split()[0] for line in unseen.splitlines()[1:]}
+    assert kinds == {kind.name for kind in UNSEEN}
 
 
 def test_the_trivial_detector_stands_beside_every_monitor() -> None:

@@ -33,6 +33,8 @@ def text_of(card: Scorecard) -> Iterator[str]:
         *(_bits(card), _sites(card), _worth(card)),
     )
     yield from map(_shortened, filter(None, tables))
+    if any(of is None for line in card.scores for of in line.exact.values()):
+        yield "- at exactly such a rate: more fault-free inputs are needed to tell"
 
 
 def write_page(monitor: Monitor, file: Path, card: Scorecard, out: Path) -> None:
