@@ -173,18 +173,18 @@ def _beside(card: Scorecard) -> Iterator[Rows]:
                 for each in found
             ]
     if strengths & {each.group for each in card.beside}:
-        for lines in _by_known(card):
-            yield [_best_other(card, line.name) for line in lines]
+        for said, lines in zip(("learnt", "never seen"), _by_known(card), strict=True):
+            yield [_best_other(card, said, line.name) for line in lines]
 
 
-def _best_other(card: Scorecard, strength: str) -> dict[str, str]:
+def _best_other(card: Scorecard, said: str, strength: str) -> dict[str, str]:
     """Return the monitor beside the best of others at one strength."""
     from stoic.monitors.scorecard import told
 
     own, *others = [each for each in card.beside if each.group == strength]
     best = max(others, key=lambda each: each.auroc.value if each.auroc else -1.0)
     return {
-        "strength": strength,
+        f"corruption {said}": strength,
         "AUROC of this": told(own.auroc),
         "best other": best.detector if best.auroc else "-",
         "its AUROC": told(best.auroc),

@@ -81,7 +81,9 @@ def standings(
         resamples: Of the rows.
         rates: Of false alarms on fault-free rows.
     """
-    scores = {OWN: own} | {each.name: each.score(traces) for each in others}
+    # A number that another detector looks at, and that is not finite, is not its own.
+    told = {each.name: each.score(traces.columns(each.features)) for each in others}
+    scores = {OWN: own} | told
     found = list(main_groups(traces))
     found += list(groups(traces, "strength")) if len(others) > 1 else []
     for group in found:
