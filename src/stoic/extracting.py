@@ -11,7 +11,11 @@ ELEVEN = 11
 
 
 def extractors() -> dict[str, Extractor]:
-    """Return all extractors by name: the eleven of the paper's kinds, and more."""
+    """Return all extractors by name: the eleven of the paper's kinds, and more.
+
+    Those of torchvision's networks are there if their weights are.
+    """
+    from stoic.cases.imagenet import hub
     from stoic.cases.imagenet.backbones import BACKBONES
     from stoic.causes.extractors.autoencoder import Autoencoder
     from stoic.causes.extractors.backbones import Pretrained, Tuned
@@ -23,6 +27,9 @@ def extractors() -> dict[str, Extractor]:
     found += [Pretrained(backbone) for backbone in BACKBONES]
     found += [Tuned(backbone) for backbone in BACKBONES]
     found += [Layers(), RelevantChannels(), Markers(), Observed((MARKERS, SITE))]
+    more = hub.found()
+    found += [Pretrained(backbone) for _, backbone in more]
+    found += [Tuned(backbone) for known, backbone in more if known.tunable]
     return {each.name: each for each in found}
 
 
@@ -30,9 +37,14 @@ def extractor_of(name: str) -> Extractor:
     """Return an extractor by name.
 
     Raises:
-        ValueError: There is no such extractor.
+        ValueError: There is no such extractor, or it lacks its weights.
     """
+    from stoic.cases.imagenet.hub import KNOWN
+
     known = extractors()
-    if name not in known:
-        raise ValueError(f"extractor must be one of {', '.join(known)}, got {name!r}")
-    return known[name]
+    if name in known:
+        return known[name]
+    for each in KNOWN:
+        if name in (each.name, f"{each.name} tuned") and each.missing:
+            raise ValueError(f"extractor {name} {each.missing}")
+    raise ValueError(f"extractor must be one of {', '.join(known)}, got {name!r}")

@@ -88,11 +88,13 @@ class Pretrained:
     def __call__(self, inquiry: Inquiry, seed: int) -> Features:
         """Return one feature per channel of the last maps."""
         first, last = self.backbone.load()
-        return _features(self._maps(inquiry, first), last)
 
-    def _maps(self, inquiry: Inquiry, first: nn.Module) -> Tensor:
+        def means(part: Tensor) -> Tensor:
+            maps: Tensor = last(first(self.backbone.shown(part)))
+            return maps.mean((2, 3))
+
         images = inquiry.pictures(inquiry.failures.images)
-        return _each(lambda part: first(self.backbone.shown(part)), images)
+        return np.asarray(_each(means, images).numpy(), np.float32)
 
 
 @dataclass(frozen=True)
