@@ -552,6 +552,7 @@ def test_a_paired_difference_is_surer_than_two_intervals(
     ("by", "names"),
     [
         ("bit", ["20", "21", "22", "23"]),
+        ("bits", ["1 bit"]),
         ("site", ["b.weight", "a.weight"]),
         ("kind", ["blur", "memory", "noise"]),
         ("strength", ["blur 0.25", "blur 0.5", "noise 0.25", "noise 0.5"]),
@@ -561,6 +562,7 @@ def test_groups_hold_each_row_once(traces: Traces, by: By, names: list[str]) -> 
     kind = traces.origin.kind
     meant = {
         "bit": kind == MEMORY,
+        "bits": kind == MEMORY,
         "site": kind == MEMORY,
         "kind": kind != NOTHING,
         "strength": (kind != NOTHING) & (kind != MEMORY),

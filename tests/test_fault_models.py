@@ -22,6 +22,7 @@ from stoic.faults.models import (
     RandomWord,
     SetValue,
     StuckAt,
+    model_name,
     named_model,
 )
 
@@ -50,6 +51,11 @@ def corruptions(
 ) -> list[Corruption]:
     count = model.count(format, bits)
     return [model.corruption(number, format, bits) for number in range(count)]
+
+
+@pytest.mark.parametrize("model", MODELS, ids=repr)
+def test_a_model_is_found_again_by_its_name(model: FaultModel) -> None:
+    assert named_model(model_name(model)) == model
 
 
 @pytest.mark.parametrize("bits", CHOSEN, ids=str)

@@ -252,7 +252,7 @@ def test_inputs_to_calibrate_with_do_not_set_the_range_of_pixels(
         told.append(args[3])
         raise InterruptedError
 
-    monkeypatch.setattr("stoic.monitoring.strengths", stop)
+    monkeypatch.setattr("stoic.monitors.gathering.strengths", stop)
     with pytest.raises(InterruptedError):
         fit(network, bright, rate=0.2)
 
@@ -606,13 +606,18 @@ def test_markers_that_are_not_finite_are_named_with_the_users_input() -> None:
     [
         ("features", -1), ("alpha", -1.0), ("alpha", math.nan), ("seed", -1),
         ("seed", 2**32), ("most", 0), ("batch", 0), ("clean", math.inf),
-        ("choose", "luck"), ("marker", NonFinite()),
+        ("choose", "luck"), ("marker", NonFinite()), ("marker", "moments"),
+        ("values", "head:out"), ("values", ("a", "a")), ("values", (3,)),
+        ("features", 2.5), ("most", True), ("alpha", "small"), ("rate", "low"),
+        ("rate", math.nan), ("criterion", "top1"), ("tail", 3), ("corruptions", 1),
+        ("kinds", "noise"), ("kinds", ()), ("kinds", ("fog",)), ("faults", ("flips",)),
+        ("settings", {"features": 2}), ("progress", 3),
     ],
 )  # fmt: skip
 def test_settings_are_refused_before_any_work(name: str, value: Any) -> None:
     told: list[str] = []
 
-    with pytest.raises(ValueError, match=f"^{name} must be .*, got "):
+    with pytest.raises(ValueError, match=f"^{name} must be .*got .*; "):
         fit(*case(), notice=told.append, **{name: value})
     assert not told
 
@@ -683,8 +688,10 @@ def test_the_command_tries_a_monitor_on_other_inputs(
     assert "residual hazard" in told and "\nnon-finite  " in told
     assert "by the trivial one" in told and "\nhit, least found first" in told
     assert {each["detector"] for each in card["beside"]} == {"this monitor", "trivial"}
-    # One clean run, twelve with faults in memory, and up to three of each corruption.
-    assert card["images"] == 100 and 2500 < card["rows"] <= 3100
+    # One clean run, twelve with single flips, eight with several bits, and up to three
+    # of each corruption.
+    assert card["images"] == 100 and 3300 < card["rows"] <= 3900
+    assert "memory flips:2" in told and "memory burst:4" in told
     first = card["levels"]["finite"][0]
     assert [each["name"] for each in first["classes"]] == list(
         fitted().monitor.rules.classes[1:]

@@ -122,6 +122,11 @@ def test_some_layers_can_be_chosen() -> None:
     assert isinstance(found.rules.leaves[0], Leaf)
 
 
+def test_a_layer_named_twice_is_refused() -> None:
+    with pytest.raises(ValueError, match="values must be named once each, got '.*out'"):
+        fit_checksums(networks.resnet().network, images(60), values=(LAYER, LAYER))
+
+
 @pytest.mark.parametrize("name", ["nowhere:out", "2:out"])
 def test_a_layer_without_a_checksum_is_refused_in_one_line(name: str) -> None:
     network = networks.resnet().network

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 from torch import nn
 
 from stoic.campaign.checks import check_inputs, check_network, check_runs
@@ -14,27 +13,20 @@ from stoic.campaign.fingerprint import network_fingerprint
 from stoic.campaign.scores import scores_of
 from stoic.campaign.untouched import untouched
 from stoic.monitors.alarm import check_enough
-from stoic.monitors.collecting import Recipe, Spoilt, Watched, collected
-from stoic.monitors.corruptions import CORRUPTIONS, UNSEEN, Pixels, is_image, pixels_of
-from stoic.monitors.division import Division, Part
-from stoic.monitors.fitting import (
-    check_clean_finite,
-    fit_monitor,
-    lesson_of,
-    unlearnable,
-)
+from stoic.monitors.collecting import Watched, check_flips, collected
+from stoic.monitors.corruptions import Pixels
+from stoic.monitors.division import Division
+from stoic.monitors.fitting import fit_monitor, lesson_of
+from stoic.monitors.gathering import Gathered, Progress, Ticker, gathered
 from stoic.monitors.markers import ChannelSums
 from stoic.monitors.monitor import Monitor
 from stoic.monitors.reduction import Choice, by_way, pruning
-from stoic.monitors.settings import (
-    MonitorSettings,
-    check_inputs_finite,
-    check_settings,
-)
+from stoic.monitors.settings import MonitorSettings, check_settings
+from stoic.monitors.sound import check_inputs_finite, check_masked_finite
 from stoic.monitors.sources import points_of
-from stoic.monitors.strengths import spoilt_of, strengths
 from stoic.monitors.summed import fit_sums, summed
-from stoic.monitors.traces import Traces
+from stoic.monitors.traces import MEMORY, Traces
+from stoic.monitors.trying import Trying, check_trying, searched
 from stoic.monitors.watches import (
     Watch,
     as_watches,
@@ -48,7 +40,7 @@ from stoic.network.prepare import prepare
 from stoic.network.subject import Inputs
 from stoic.study import as_inputs
 
-__all__ = ["Fitted", "MonitorSettings", "fit", "fit_checksums", "seen_by"]
+__all__ = ["Fitted", "MonitorSettings", "Trying", "fit", "fit_checksums", "seen_by"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +63,7 @@ def fit(
     inputs: Any,
     settings: MonitorSettings | None = None,
     *,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     notice: Callable[[str], None] | None = None,
     **changes: Any,
 ) -> Fitted:
@@ -89,23 +81,23 @@ def fit(
         ValueError: The network cannot be watched, or there is too little to learn from;
             one line says what to do.
     """
-    chosen = replace(settings or MonitorSettings(), **changes)
-    check_settings(chosen)
+    chosen = _chosen(settings, changes)
+    _check_listeners(progress=progress, notice=notice)
     given = _sound(inputs)
-    check_enough(chosen.rate, Division(given.count, chosen.seed).calibration_count)
-    say = notice or (lambda line: None)
+    _check_calibration(given.count, chosen)
+    say = notice or _silent
     with untouched(network):
         watched = _watched(network, given, chosen)
         say(f"watching {len(watched.watches)} values")
-        gathered = _gathered(watched, given, chosen, say, progress)
+        found = gathered(watched, given, chosen, say, progress)
     say("choosing features, rules and points")
-    about = _about(network, given.count, gathered, chosen)
+    about = _about(network, given.count, found, chosen)
     fingerprint = network_fingerprint(network)
-    return _concluded(gathered, watched, chosen, fingerprint, about)
+    return _concluded(found, watched, chosen, fingerprint, about)
 
 
 def _concluded(
-    gathered: _Gathered,
+    gathered: Gathered,
     watched: Watched,
     chosen: MonitorSettings,
     fingerprint: str,
@@ -161,14 +153,15 @@ def fit_checksums(
     Raises:
         ValueError: The network has no such layer, or there are too few inputs.
     """
-    chosen = replace(settings or MonitorSettings(), **changes)
-    check_settings(chosen)
+    chosen = _chosen(settings, changes)
     given = _sound(inputs)
+    _check_calibration(given.count, chosen)
     parts = Division(given.count, chosen.seed)
     learning, others = parts.before_calibration(given), parts.calibration(given)
     with untouched(network):
+        subject = _captured(network, given, chosen)
         return fit_sums(
-            _captured(network, given, chosen),
+            subject,
             list(learning.inputs.batches(chosen.batch)),
             list(others.inputs.batches(chosen.batch)),
             network_fingerprint(network),
@@ -176,63 +169,6 @@ def fit_checksums(
             rate=chosen.rate,
             about=_about(network, given.count, None, chosen),
         )
-
-
-@dataclass(frozen=True, eq=False)
-class _Gathered:
-    """Traces for each purpose, and the corruptions that were found."""
-
-    learning: Traces
-    choosing: Traces
-    calibration: Traces
-    spoilt: tuple[Spoilt, ...]
-    pixels: Pixels | None
-
-
-def _gathered(
-    watched: Watched,
-    inputs: Inputs,
-    chosen: MonitorSettings,
-    say: Callable[[str], None],
-    progress: Callable[[int, int], None] | None,
-) -> _Gathered:
-    parts = Division(inputs.count, chosen.seed)
-    # Inputs to calibrate with tell nothing of what is learnt, not even their range.
-    others = parts.before_calibration(inputs).inputs
-    pixels = _pixels(others) if chosen.corruptions else None
-    spoilt = _spoilt(watched, parts.strengths(inputs).inputs, pixels, chosen)
-    for each in spoilt:
-        say(f"{each.corruption.name} {each.strength:.3g}: {each.share:.0%} fail")
-    known = Recipe(tuple(s for s in spoilt if s.corruption not in UNSEEN))
-    ticker = _Ticker(progress, inputs.count - parts.strengths_count)
-
-    def traces(part: Part, recipe: Recipe) -> Traces:
-        found = collected(
-            watched,
-            part.inputs,
-            recipe,
-            batch=chosen.batch,
-            seed=chosen.seed,
-            half=0,
-            pixels=pixels,
-            first=part.first,
-            tick=ticker.tick,
-        )
-        check_clean_finite(found, parts.order)
-        return found
-
-    learning = traces(parts.learning(inputs), known)
-    choosing = traces(parts.choosing(inputs), known)
-    seldom = unlearnable(learning, choosing)
-    for kind in seldom:
-        say(f"{kind} hardly makes the network fail: it is left out of the lesson")
-    return _Gathered(
-        learning.rows(~np.isin(learning.origin.kind, seldom)),
-        choosing.rows(~np.isin(choosing.origin.kind, seldom)),
-        traces(parts.calibration(inputs), Recipe((), ())),
-        spoilt,
-        pixels,
-    )
 
 
 def seen_by(
@@ -243,7 +179,9 @@ def seen_by(
     first: int = 0,
     settings: MonitorSettings | None = None,
     watches: Sequence[Watch] = (),
-    progress: Callable[[int, int], None] | None = None,
+    trying: Trying | None = None,
+    progress: Progress | None = None,
+    notice: Callable[[str], None] | None = None,
 ) -> Traces:
     """Return traces to try a monitor on: other inputs, other sites, kinds unseen.
 
@@ -254,40 +192,82 @@ def seen_by(
         first: Number of the first, to tell them from others.
         settings: As it was fitted with.
         watches: Others than the monitor's own.
+        trying: What it is tried on; by default all kinds, single flips and others.
         progress: Told how many inputs are done, of how many.
+        notice: Told what a user should know.
 
     Raises:
-        ValueError: The monitor is one of another network.
+        ValueError: The monitor is one of another network, or cannot be tried so.
     """
-    chosen = settings or MonitorSettings()
+    chosen, trying = _chosen(settings, {}), trying or Trying()
+    _check_listeners(progress=progress, notice=notice)
     given = _sound(inputs, first)
+    check_trying(trying, monitor, given.count)
     with untouched(network):
-        own = network_fingerprint(network)
-        if monitor.fingerprint != own:
-            raise ValueError(
-                "the monitor must be one of this network, got one of another "
-                f"({monitor.fingerprint[:12]}, not {own[:12]}); fit it again"
-            )
-        watched = _watched(network, given, chosen)
+        _check_own(monitor, network)
+        watched = _watched(network, given, chosen, first)
         watched = replace(
             watched,
             watches=tuple(watches) or monitor.watches,
             checksums=summed(monitor, watched.subject) if monitor.checksums else None,
         )
-        spoilt = spoilt_of(monitor.about)
+        seed = chosen.seed + 1
+        check_flips(watched, trying.flips(monitor))
+        spoilt, part = searched(
+            trying, monitor, watched, given, seed, notice or _silent
+        )
         pixels = Pixels.of_record(monitor.about["pixels"]) if spoilt else None
-        ticker = _Ticker(progress, given.count)
         return collected(
             watched,
-            given,
-            Recipe(spoilt),
+            part.inputs,
+            trying.recipe(monitor, spoilt),
             batch=chosen.batch,
-            seed=chosen.seed + 1,
+            seed=seed,
             half=1,
             pixels=pixels,
-            first=first,
-            tick=ticker.tick,
+            first=first + part.first,
+            tick=Ticker(progress, part.inputs.count).tick,
         )
+
+
+def _check_own(monitor: Monitor, network: nn.Module) -> None:
+    """Refuse a monitor of another network."""
+    own = network_fingerprint(network)
+    if monitor.fingerprint != own:
+        raise ValueError(
+            "the monitor must be one of this network, got one of another "
+            f"({monitor.fingerprint[:12]}, not {own[:12]}); fit it again"
+        )
+
+
+def _silent(line: str) -> None:
+    """Tell nobody."""
+
+
+def _chosen(settings: Any, changes: dict[str, Any]) -> MonitorSettings:
+    """Return settings that are sound."""
+    if settings is not None and not isinstance(settings, MonitorSettings):
+        raise ValueError(
+            f"settings must be MonitorSettings, got {settings!r}; give its fields by "
+            "name instead, such as features=2"
+        )
+    chosen = replace(settings or MonitorSettings(), **changes)
+    check_settings(chosen)
+    return chosen
+
+
+def _check_calibration(count: int, chosen: MonitorSettings) -> None:
+    """Refuse fewer inputs than the alarm must be calibrated with."""
+    check_enough(chosen.rate, Division(count, chosen.seed).calibration_count, count)
+
+
+def _check_listeners(**listeners: Any) -> None:
+    for name, listener in listeners.items():
+        if listener is not None and not callable(listener):
+            raise ValueError(
+                f"{name} must be a function, got {listener!r}; leave it out to be told "
+                "nothing"
+            )
 
 
 def _sound(inputs: Any, first: int = 0) -> Inputs:
@@ -298,7 +278,7 @@ def _sound(inputs: Any, first: int = 0) -> Inputs:
 
 
 def _captured(
-    network: nn.Module, inputs: Inputs, chosen: MonitorSettings
+    network: nn.Module, inputs: Inputs, chosen: MonitorSettings, first: int = 0
 ) -> CapturedSubject:
     check_network(network)
     some = inputs.rows(0, min(inputs.count, chosen.batch))
@@ -309,11 +289,15 @@ def _captured(
             f"a network to be watched must be captured, got {subject.reason}; "
             "see 'torch.export' for what it asks of a network"
         )
+    scores, batch = chosen.tail or scores_of, chosen.batch
+    check_masked_finite(subject, scores, inputs, batch=batch, first=first)
     return subject
 
 
-def _watched(network: nn.Module, inputs: Inputs, chosen: MonitorSettings) -> Watched:
-    subject = _captured(network, inputs, chosen)
+def _watched(
+    network: nn.Module, inputs: Inputs, chosen: MonitorSettings, first: int = 0
+) -> Watched:
+    subject = _captured(network, inputs, chosen, first)
     layers = every_layer(subject, chosen.marker)
     if chosen.values:
         watches = as_watches(subject, chosen.values, chosen.marker)
@@ -324,28 +308,10 @@ def _watched(network: nn.Module, inputs: Inputs, chosen: MonitorSettings) -> Wat
     return Watched(subject, every, chosen.criterion, scores).looking_at(watches)
 
 
-def _pixels(inputs: Inputs) -> Pixels | None:
-    """Return the range of the images among the inputs, if there are any."""
-    images = [leaf for leaf in inputs.leaves if is_image(leaf)]
-    return pixels_of(images[0]) if images else None
-
-
-def _spoilt(
-    watched: Watched,
-    inputs: Inputs,
-    pixels: Pixels | None,
-    chosen: MonitorSettings,
-) -> tuple[Spoilt, ...]:
-    if pixels is None:
-        return ()
-    kinds = (*CORRUPTIONS, *UNSEEN)
-    return strengths(watched, inputs, kinds, pixels, seed=chosen.seed)
-
-
 def _about(
     network: nn.Module,
     inputs: int,
-    gathered: _Gathered | None,
+    gathered: Gathered | None,
     chosen: MonitorSettings,
 ) -> dict[str, Any]:
     import torch
@@ -361,20 +327,10 @@ def _about(
             for each in (gathered.spoilt if gathered else ())
         ],
         "pixels": pixels.as_record() if pixels else None,
+        "kinds": list(chosen.kinds) if gathered else [MEMORY],
+        "faults": list(chosen.faults),
         "seed": chosen.seed,
         "clean": chosen.clean,
         "criterion": chosen.criterion.as_record(),
         "versions": {"stoic": __version__, "torch": torch.__version__},
     }
-
-
-class _Ticker:
-    """Progress in inputs."""
-
-    def __init__(self, progress: Callable[[int, int], None] | None, total: int) -> None:
-        self._progress, self._total, self._done = progress, total, 0
-
-    def tick(self, inputs: int) -> None:
-        self._done += inputs
-        if self._progress:
-            self._progress(self._done, self._total)

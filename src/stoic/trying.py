@@ -14,11 +14,11 @@ from stoic.monitoring import MonitorSettings, fit_checksums, seen_by
 from stoic.monitors.baselines import Detector, fit_excess, fit_trivial
 from stoic.monitors.beside import fit_others
 from stoic.monitors.collecting import Recipe, Watched, collected
-from stoic.monitors.corruptions import UNSEEN, Pixels
+from stoic.monitors.corruptions import Pixels
 from stoic.monitors.markers import Extremes
 from stoic.monitors.monitor import Monitor
-from stoic.monitors.strengths import spoilt_of
 from stoic.monitors.traces import Traces
+from stoic.monitors.trying import Trying, learnt_recipe
 from stoic.monitors.watches import (
     Watch,
     every_layer,
@@ -53,6 +53,7 @@ def tried(
     inputs: Any,
     settings: MonitorSettings | None = None,
     *,
+    trying: Trying | None = None,
     baselines: bool = False,
     progress: Callable[[int, int], None] | None = None,
     notice: Callable[[str], None] | None = None,
@@ -68,6 +69,7 @@ def tried(
         network: In evaluation mode; left bit for bit as it was.
         inputs: Those that it was fitted with, first, then others to try it on.
         settings: As it was fitted with.
+        trying: What it is tried on; by default all kinds, single flips and others.
         baselines: Whether all detectors are fitted, which takes as long as to fit the
             monitor did; by default only the trivial one is.
         progress: Told how many inputs to try it on are done, of how many.
@@ -83,15 +85,10 @@ def tried(
         subject = prepare(network, new.rows(0, min(new.count, chosen.batch)))
     watches = _watches(subject, baselines)
     sums = _sums(monitor, network, known, chosen, say) if used and baselines else None
-    traces = seen_by(
-        sums or monitor,
-        network,
-        new,
-        first=used,
-        settings=chosen,
-        watches=_also(monitor, watches),
-        progress=progress,
-    )
+    how: dict[str, Any] = {"first": used, "settings": chosen, "trying": trying}
+    how |= {"progress": progress, "notice": notice}
+    every = _also(monitor, watches)
+    traces = seen_by(sums or monitor, network, new, watches=every, **how)
     if not used:
         say("nothing to compare with: the file does not say what it was fitted with")
         return Tried(traces, ())
@@ -100,7 +97,7 @@ def tried(
     with untouched(network):
         if baselines:
             say(f"fitting other detectors to {used:,} inputs")
-        recipe = _recipe(monitor) if baselines else Recipe((), ())
+        recipe = learnt_recipe(monitor) if baselines else Recipe((), ())
         learning = _learning(monitor, watched, known, chosen, recipe)
     if not baselines:
         return Tried(traces, (fit_trivial(learning),))
@@ -141,12 +138,6 @@ def _watched(
     scores = chosen.tail or scores_of
     layers = Watched(subject, every_layer(subject), chosen.criterion, scores)
     return layers.looking_at(watches)
-
-
-def _recipe(monitor: Monitor) -> Recipe:
-    """Return what is done to inputs to learn from: what nobody is to learn is not."""
-    spoilt = spoilt_of(monitor.about)
-    return Recipe(tuple(each for each in spoilt if each.corruption not in UNSEEN))
 
 
 def _learning(

@@ -18,7 +18,7 @@ from stoic.causes.failures import Examples, Failures, Inquiry
 from stoic.causes.pipeline import LEAST
 from stoic.faults.formats import format_of
 from stoic.marking import MARKERS, logarithmic, watching
-from stoic.monitoring import MonitorSettings, seen_by
+from stoic.monitoring import MonitorSettings, Trying, seen_by
 from stoic.monitors.collecting import Recipe, Watched, shown
 from stoic.monitors.corruptions import Pixels
 from stoic.monitors.monitor import Monitor
@@ -29,6 +29,8 @@ from stoic.network.subject import Inputs
 
 __all__ = ["Alarmed", "alarmed_inputs"]
 
+# Of one cause: nobody can tell two flipped bits from one by what they did.
+_SINGLE = Trying(faults=("flip",))
 Alarmed: TypeAlias = Literal["false-alarms", "misses"]
 
 
@@ -59,9 +61,8 @@ def alarmed_inputs(
     settings = MonitorSettings(criterion=case.judged_by, tail=case.tail)
     watched = watching(case.network, images)
     watches = (*monitor.watches, *watched.watches)
-    traces = seen_by(
-        monitor, case.network, images, first=first, settings=settings, watches=watches
-    )
+    how: dict[str, Any] = {"first": first, "settings": settings, "trying": _SINGLE}
+    traces = seen_by(monitor, case.network, images, watches=watches, **how)
     said = monitor.verdicts(traces.columns(monitor.rules.features).values)
     failed, alarm = traces.origin.failed, said.label > 0
     wrong = (alarm & ~failed) if of == "false-alarms" else (~alarm & failed)

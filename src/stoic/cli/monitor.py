@@ -10,8 +10,32 @@ import typer
 
 from stoic.cli.ending import one_line
 from stoic.cli.judged import text_of, write_page
+from stoic.cli.monitor_options import (
+    FLIP,
+    KINDS,
+    LEARNT,
+    SEVERAL,
+    Alpha,
+    Baselines,
+    Choose,
+    Clean,
+    Faults,
+    Features,
+    File,
+    InputCount,
+    Kinds,
+    Marker,
+    OtherFaults,
+    OtherKinds,
+    Page,
+    Rate,
+    Saved,
+    Strengths,
+    Watch,
+)
 from stoic.cli.options import AsJson, CaseName, Seed
 from stoic.cli.output import aligned, chat, progress
+from stoic.cli.parse import each_named, share_of
 from stoic.cli.unseen import with_inputs_after
 
 if TYPE_CHECKING:
@@ -25,67 +49,55 @@ monitor = typer.Typer(
     no_args_is_help=True,
 )
 
-File = Annotated[Path, typer.Argument(help="A monitor that 'fit' has saved.")]
-InputCount = Annotated[int, typer.Option("--inputs", help="Inputs of the case.")]
-
 
 @monitor.command()
 def fit(
     case: CaseName,
-    out: Annotated[Path, typer.Option("--out", help="File of the monitor.")],
+    out: Saved,
     inputs: InputCount = 2000,
-    watch: Annotated[
-        str, typer.Option("--watch", help="Values, with commas; all layers by default.")
-    ] = "",
-    marker: Annotated[
-        str,
-        typer.Option(
-            "--marker",
-            help="Of each: quantiles, raw, sampled, extremes, moments; or checksums.",
-        ),
-    ] = "quantiles",
-    features: Annotated[
-        int, typer.Option("--features", help="To keep at most; 0 for all.")
-    ] = 4,
-    choose: Annotated[
-        str, typer.Option("--choose", help="How: steps, importance, pairs or layers.")
-    ] = "steps",
-    rate: Annotated[
-        float, typer.Option("--rate", help="False alarms of the calibrated alarm.")
-    ] = 0.01,
-    alpha: Annotated[
-        float | None,
-        typer.Option("--alpha", help="Pruning: more makes fewer rules."),
-    ] = None,
-    clean: Annotated[
-        float,
-        typer.Option(
-            "--clean",
-            help="More weight of fault-free inputs, in classes: rules raise fewer "
-            "false alarms, and find less.",
-        ),
-    ] = 0.0,
+    watch: Watch = "",
+    marker: Marker = "quantiles",
+    features: Features = 4,
+    choose: Choose = "steps",
+    kinds: Kinds = LEARNT,
+    fault: Faults = FLIP,
+    rate: Rate = 0.01,
+    alpha: Alpha = None,
+    clean: Clean = 0.0,
     seed: Seed = 0,
 ) -> None:
     """Fit a monitor to the network of CASE and save it."""
     from stoic.campaign.checks import check_name
     from stoic.cases import load
     from stoic.monitors.markers import MARKERS
+    from stoic.monitors.settings import MonitorSettings, check_settings
     from stoic.records.files import check_writable
 
-    values = tuple(name.strip() for name in watch.split(",") if name)
-    how: dict[str, Any] = {"values": values, "rate": rate, "seed": seed}
+    how: dict[str, Any] = {"values": each_named(watch), "rate": rate, "seed": seed}
+    learnt = {"kinds": each_named(kinds), "faults": each_named(fault)}
+    more = {"features": features, "choose": choose, "alpha": alpha, "clean": clean}
     with one_line():
         check_name("marker", marker, (*MARKERS, "checksums"))
+        if marker == "checksums":
+            _check_unlearnt(kinds, fault)
+        else:
+            how |= {"marker": MARKERS[marker], **learnt, **more}
+        check_settings(MonitorSettings(**how))
         check_writable("out", out)
         loaded = load(case, inputs)
         how |= {"criterion": loaded.judged_by, "tail": loaded.tail}
-        if marker == "checksums":
-            _fit_checksums(loaded, how, out)
-        else:
-            how |= {"marker": MARKERS[marker], "features": features, "clean": clean}
-            _fit(loaded, how | {"choose": choose, "alpha": alpha}, out)
+        (_fit_checksums if marker == "checksums" else _fit)(loaded, how, out)
     chat(f"monitor: {out}")
+
+
+def _check_unlearnt(kinds: str, fault: str) -> None:
+    """Refuse kinds and faults to learn where nothing is learnt of them."""
+    for name, got, default in (("kinds", kinds, LEARNT), ("fault", fault, FLIP)):
+        if got != default:
+            raise ValueError(
+                f"{name} must be left out with --marker checksums, which learn no "
+                f"faults, got {got}; leave --{name} out, or choose another marker"
+            )
 
 
 def _fit_checksums(case: Case, how: dict[str, Any], out: Path) -> None:
@@ -157,24 +169,19 @@ def evaluate(
     case: CaseName,
     file: File,
     inputs: InputCount = 1000,
-    baselines: Annotated[
-        bool,
-        typer.Option(
-            "--baselines",
-            help="Beside seven more detectors than the trivial one, fitted with the "
-            "same inputs; takes as long as fitting did.",
-        ),
-    ] = False,
+    baselines: Baselines = False,
+    kinds: OtherKinds = KINDS,
+    fault: OtherFaults = SEVERAL,
+    strengths: Strengths = "",
     as_json: AsJson = False,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="HTML page of it, that opens offline.")
-    ] = None,
+    out: Page = None,
 ) -> None:
     """Try a monitor on inputs of CASE that it was not fitted with, and other faults."""
     from stoic.campaign.checks import check_count
-    from stoic.monitoring import MonitorSettings
+    from stoic.monitoring import MonitorSettings, Trying
     from stoic.monitors.monitor import Monitor
     from stoic.monitors.scorecard import scorecard
+    from stoic.monitors.trying import check_trying
     from stoic.records.files import check_writable
     from stoic.study import as_inputs
     from stoic.trying import tried
@@ -182,6 +189,9 @@ def evaluate(
     with one_line():
         check_count("inputs", inputs)
         found = Monitor.load(file)
+        shares = tuple(share_of("strengths", s) for s in each_named(strengths))
+        trying = Trying(each_named(kinds), each_named(fault), shares)
+        check_trying(trying, found, inputs)
         if out:
             check_writable("out", out)
         used = int(found.about.get("inputs", 0))
@@ -193,6 +203,7 @@ def evaluate(
                 loaded.network,
                 given,
                 settings=MonitorSettings(criterion=loaded.judged_by, tail=loaded.tail),
+                trying=trying,
                 baselines=baselines,
                 progress=ticks,
                 notice=chat,

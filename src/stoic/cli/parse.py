@@ -12,7 +12,15 @@ if TYPE_CHECKING:
     from stoic.cases import Case
     from stoic.study import Settings
 
-__all__ = ["check_share", "norm_of", "settings", "share_of", "split", "table_names"]
+__all__ = [
+    "check_share",
+    "each_named",
+    "norm_of",
+    "settings",
+    "share_of",
+    "split",
+    "table_names",
+]
 
 
 def check_share(name: str, value: float | None) -> None:
@@ -202,3 +210,8 @@ def split(chosen: Sequence[str] | None) -> list[str]:
     """Return names that were given one by one or with commas, each once."""
     names = [name.strip() for text in chosen or () for name in text.split(",")]
     return list(dict.fromkeys(names))
+
+
+def each_named(text: str) -> tuple[str, ...]:
+    """Return all names in a text with commas; of an empty one, none."""
+    return tuple(name.strip() for name in text.split(",")) if text.strip() else ()

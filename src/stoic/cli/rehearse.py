@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stoic.cli.ending import TOO_HIGH, one_line, stop
-from stoic.cli.monitor import File, InputCount
+from stoic.cli.monitor_options import File, InputCount
 from stoic.cli.options import Bits, CaseName, Seed
 from stoic.cli.output import aligned, chat
 from stoic.cli.unseen import with_inputs_after

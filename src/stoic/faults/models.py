@@ -22,6 +22,7 @@ __all__ = [
     "RandomWord",
     "SetValue",
     "StuckAt",
+    "model_name",
     "named_model",
 ]
 
@@ -267,3 +268,15 @@ def named_model(text: str) -> FaultModel:
     except (KeyError, ValueError):
         forms = "flip, flips:K, burst:K, stuck-at-0, stuck-at-1, set:VALUE, random"
         raise ValueError(f"fault model must be one of {forms}, got {text!r}") from None
+
+
+def model_name(model: FaultModel) -> str:
+    """Return the text by which `named_model` makes an equal fault model."""
+    match model:
+        case MultiFlip(k):
+            return f"flips:{k}"
+        case Burst(k):
+            return f"burst:{k}"
+        case SetValue(value):
+            return f"set:{value!r}"
+    return next(name for name, plain in _PLAIN.items() if plain == model)

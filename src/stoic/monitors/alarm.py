@@ -87,8 +87,13 @@ def calibrated(features: Floats, bounds: Bounds, rate: float) -> Alarm:
     return Alarm(low.astype(np.float32), high.astype(np.float32), rate, rows)
 
 
-def check_enough(rate: float, rows: int) -> None:
+def check_enough(rate: float, rows: int, of: int | None = None) -> None:
     """Refuse a rate of false alarms that so many fault-free inputs cannot promise.
+
+    Args:
+        rate: Of false alarms.
+        rows: Inputs to calibrate with.
+        of: Inputs in all, if these are a quarter of them.
 
     Raises:
         ValueError: It is none, or there are too few inputs.
@@ -100,7 +105,12 @@ def check_enough(rate: float, rows: int) -> None:
         )
     least = math.ceil(1 / rate) - 1
     if rows < least:
+        higher = math.ceil(1000 / (rows + 1)) / 1000
+        got, more = f"{rows}", "more"
+        if of is not None:
+            got, more = f"a quarter of {of}", f"{4 * least} inputs in all"
         raise ValueError(
             f"a false alarm rate of {rate:g} needs at least {least} fault-free inputs "
-            f"to calibrate with, got {rows}; give more, or allow a higher rate"
+            f"to calibrate with, got {got}; give {more}, or allow a rate of "
+            f"{min(higher, 0.999):g} or higher"
         )

@@ -12,17 +12,16 @@ from stoic.monitors import baselines
 from stoic.monitors.baselines import Detector
 from stoic.monitors.bounds import Floats
 from stoic.monitors.breakdown import Group, groups
-from stoic.monitors.corruptions import UNSEEN
 from stoic.monitors.evaluation import RATES, curve, curve_difference
+from stoic.monitors.kinds import LEARNT
 from stoic.monitors.labels import classes_of, labels_of
 from stoic.monitors.resamples import Difference, Resamples
-from stoic.monitors.traces import MEMORY, NOTHING, Traces
+from stoic.monitors.traces import NOTHING, Traces
 
 __all__ = ["OWN", "Standing", "fit_others", "main_groups", "standings"]
 
 OWN = "this monitor"
 """Name of the monitor's own score among those of others."""
-_UNSEEN = tuple(kind.name for kind in UNSEEN)
 
 
 @dataclass(frozen=True)
@@ -47,17 +46,21 @@ class Standing:
     recall_less: dict[float, Difference | None]
 
 
-def main_groups(traces: Traces) -> Iterator[Group]:
-    """Yield rows with a fault: in memory, of kinds that are learnt from, of others."""
+def main_groups(traces: Traces, learnt: Sequence[str] = LEARNT) -> Iterator[Group]:
+    """Yield rows with a fault: in memory, of kinds that are learnt from, of others.
+
+    Args:
+        traces: What was done to each row.
+        learnt: Kinds that are learnt from.
+    """
     origin = traces.origin
-    memory = origin.kind == MEMORY
-    unseen = np.isin(origin.kind, _UNSEEN)
-    several = memory & (origin.bits > 1)
+    memory, several = origin.site != "", origin.bits > 1
+    spoilt, known = (origin.kind != NOTHING) & ~memory, np.isin(origin.kind, learnt)
     parts = {
         "memory": memory & ~several,
-        "memory, several bits": several,
-        "input, known kinds": ~memory & ~unseen & (origin.kind != NOTHING),
-        "input, unseen kinds": unseen,
+        "memory, several bits": memory & several,
+        "input, known kinds": spoilt & known,
+        "input, unseen kinds": spoilt & ~known,
     }
     for name, rows in parts.items():
         if rows.any():
@@ -71,6 +74,7 @@ def standings(
     resamples: Resamples,
     *,
     rates: Sequence[float] = RATES,
+    learnt: Sequence[str] = LEARNT,
 ) -> Iterator[Standing]:
     """Yield how the monitor and others stand, by group, the monitor first in each.
 
@@ -80,11 +84,12 @@ def standings(
         others: To compare with; if there are more than one, strengths are groups too.
         resamples: Of the rows.
         rates: Of false alarms on fault-free rows.
+        learnt: Kinds that are learnt from.
     """
     # A number that another detector looks at, and that is not finite, is not its own.
     told = {each.name: each.score(traces.columns(each.features)) for each in others}
     scores = {OWN: own} | told
-    found = list(main_groups(traces))
+    found = list(main_groups(traces, learnt))
     found += list(groups(traces, "strength")) if len(others) > 1 else []
     for group in found:
         for name, score in scores.items():

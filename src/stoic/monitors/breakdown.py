@@ -17,7 +17,7 @@ from stoic.monitors.traces import MEMORY, NOTHING, Traces
 
 __all__ = ["By", "Group", "Line", "alarms_on", "curves_by", "groups", "recalls_by"]
 
-By = Literal["bit", "site", "kind", "strength"]
+By = Literal["bit", "bits", "site", "kind", "strength"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,14 +57,20 @@ def groups(traces: Traces, by: By) -> Iterator[Group]:
 
     Args:
         traces: What was done to each row.
-        by: Bit or site of a fault in memory; kind of a fault; or kind and strength of
-            a corruption.
+        by: Bit or site of a fault in memory; how many bits it touched at once,
+            whatever its kind; kind of a fault; or kind and strength of a corruption.
     """
     origin = traces.origin
     memory, faulted = origin.kind == MEMORY, origin.kind != NOTHING
+    struck = faulted & (origin.site != "")
     if by == "bit":
         for bit in np.unique(origin.bit[memory]).tolist():
             yield Group(str(bit), memory & (origin.bit == bit))
+    elif by == "bits":
+        for bits in np.unique(origin.bits[struck]).tolist():
+            yield Group(
+                f"{bits} bit{'s' * (bits != 1)}", struck & (origin.bits == bits)
+            )
     elif by == "site":
         for site in dict.fromkeys(origin.site[memory].tolist()):
             yield Group(site, memory & (origin.site == site))
@@ -72,7 +78,7 @@ def groups(traces: Traces, by: By) -> Iterator[Group]:
         for kind in np.unique(origin.kind[faulted]).tolist():
             yield Group(kind, origin.kind == kind)
     else:
-        spoilt = faulted & ~memory
+        spoilt = faulted & ~struck
         pairs = zip(origin.kind[spoilt], origin.strength[spoilt].tolist(), strict=True)
         for kind, strength in sorted(set(pairs)):
             rows = (origin.kind == kind) & (origin.strength == strength)

@@ -21,12 +21,12 @@ from torch import Tensor
 from stoic.campaign.scores import scores_of
 from stoic.criteria import Criterion, Top1Changed
 from stoic.faults.formats import format_of
-from stoic.faults.models import BitFlip, FaultModel
 from stoic.faults.space import Fault, FaultSpace, fault_space
 from stoic.monitors.bounds import Floats
 from stoic.monitors.checksum import Checksums
-from stoic.monitors.corruptions import Corruption, Pixels, is_image
-from stoic.monitors.traces import MEMORY, Origin, Traces
+from stoic.monitors.corruptions import Pixels, is_image
+from stoic.monitors.recipes import Flips, Recipe, Spoilt
+from stoic.monitors.traces import Origin, Traces
 from stoic.monitors.watches import Watch, features_of
 from stoic.network.captured import CapturedBench, CapturedSubject
 from stoic.network.sites import Site
@@ -37,55 +37,11 @@ __all__ = [
     "Recipe",
     "Spoilt",
     "Watched",
+    "check_flips",
     "collected",
     "shown",
     "words_of_layers",
 ]
-
-
-@dataclass(frozen=True)
-class Spoilt:
-    """A corruption at one strength.
-
-    Args:
-        corruption: What is done.
-        strength: How much of it.
-        share: Of the inputs it was chosen by, how many failed at it.
-    """
-
-    corruption: Corruption
-    strength: float
-    share: float
-
-
-@dataclass(frozen=True)
-class Flips:
-    """Faults in memory.
-
-    Args:
-        weights: Faults per batch of inputs, each in one weight.
-        activations: Faults per input, each in a value of its own.
-        top: Whether only the three highest bits of the exponent are hit.
-        model: How.
-    """
-
-    weights: int = 2
-    activations: int = 2
-    top: bool = False
-    model: FaultModel = field(default_factory=BitFlip)
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What is done to each input.
-
-    Args:
-        spoilt: Corruptions of inputs.
-        flips: Faults in memory.
-    """
-
-    spoilt: tuple[Spoilt, ...] = ()
-    flips: tuple[Flips, ...] = (Flips(), Flips(weights=4, activations=4, top=True))
 
 
 @dataclass(frozen=True)
@@ -196,6 +152,17 @@ def collected(
     return Traces.joined(parts)
 
 
+def check_flips(watched: Watched, flips: Sequence[Flips]) -> None:
+    """Refuse faults in memory that no word of the network can have.
+
+    Raises:
+        ValueError: Naming the model.
+    """
+    drawer = _Drawer(watched, 0, None)
+    for each in flips:
+        drawer.check(each)
+
+
 def shown(
     traces: Traces,
     inputs: Inputs,
@@ -289,26 +256,28 @@ class _Runs:
         for run in range(flips.weights):
             key = f"{self._seed} {number} weight {run}"
             fault = drawer.weight(flips, key)
-            yield from self._struck([fault], [fault] * count)
+            yield from self._struck(flips.kind, [fault], [fault] * count)
         for run in range(flips.activations):
             key = f"{self._seed} {number} activation {run}"
             faults = [
                 replace(drawer.activation(flips, f"{key} {row}"), input=row)
                 for row in range(count)
             ]
-            yield from self._struck(faults, faults)
+            yield from self._struck(flips.kind, faults, faults)
 
-    def _struck(self, faults: list[Fault], by_row: list[Fault]) -> Iterator[Traces]:
+    def _struck(
+        self, kind: str, faults: list[Fault], by_row: list[Fault]
+    ) -> Iterator[Traces]:
         features, scores = self._watched.seen(self._bench, faults)
-        flipped = [fault.corruption.flip for fault in by_row]
+        touched = [_touched(fault) for fault in by_row]
         yield self._traces(
             features,
             scores,
-            kind=MEMORY,
+            kind=kind,
             site=[fault.site.name for fault in by_row],
             element=[fault.element for fault in by_row],
-            bit=[flip.bit_length() - 1 for flip in flipped],
-            bits=[flip.bit_count() for flip in flipped],
+            bit=[word.bit_length() - 1 for word in touched],
+            bits=[word.bit_count() for word in touched],
         )
 
 
@@ -319,6 +288,11 @@ class _Drawer:
         self._half, self._seed = half, seed
         self._weights, self._activations = words_of_layers(watched)
         self._spaces: dict[Any, FaultSpace] = {}
+
+    def check(self, flips: Flips) -> None:
+        """Refuse faults that no weight, or no value, can have."""
+        for sites in (self._weights, self._activations):
+            self._space(sites, flips)
 
     def weight(self, flips: Flips, key: str) -> Fault:
         """Draw a fault in a weight; layers are as likely as they are large."""
@@ -349,6 +323,14 @@ class _Drawer:
 def half_of(site: str, element: int) -> int:
     """Return which half of all words one belongs to, by chance but always the same."""
     return zlib.crc32(f"{site} {element}".encode()) & 1
+
+
+def _touched(fault: Fault) -> int:
+    """Return a word of all bits that a fault may have changed."""
+    format = format_of(fault.site.dtype)
+    assert format is not None
+    gone = ~fault.corruption.keep & ((1 << format.width) - 1)
+    return fault.corruption.flip | gone
 
 
 def _top_bits(site: Site) -> str:

@@ -17,7 +17,15 @@ from torch.nn import functional
 
 from stoic.network.subject import Inputs
 
-__all__ = ["CORRUPTIONS", "UNSEEN", "Corruption", "Pixels", "is_image", "pixels_of"]
+__all__ = [
+    "BY_NAME",
+    "CORRUPTIONS",
+    "UNSEEN",
+    "Corruption",
+    "Pixels",
+    "is_image",
+    "pixels_of",
+]
 
 
 @dataclass(frozen=True)
@@ -109,7 +117,9 @@ UNSEEN = (
     Corruption("pixelation", 63.0, _pixelation),
     Corruption("specks", 1.0, _specks),
 )
-"""Kinds that monitors are tried on, but never learn from."""
+"""Kinds that monitors are tried on, but do not learn from unless they are told to."""
+
+BY_NAME = {kind.name: kind for kind in (*CORRUPTIONS, *UNSEEN)}
 
 
 @dataclass(frozen=True, eq=False)

@@ -71,6 +71,10 @@ class Division:
         """Return all inputs but those to calibrate with."""
         return self._part(inputs, 0, self._ends[2])
 
+    def after_strengths(self, inputs: Inputs) -> Part:
+        """Return all inputs but those to find strengths by."""
+        return self._part(inputs, self._ends[0], self.count)
+
     @property
     def order(self) -> NDArray[np.int64]:
         """Where the input of each number stands among those given."""

@@ -146,16 +146,16 @@ def levels(
     Args:
         labels: Class of each row, 0 for regular; the others in any order.
         said: Likewise; one number more than there are classes is for a row that is not
-            finite, which is taken for a memory fault.
-        classes: Names, one of which is ``memory``; all but this and the first are of
-            inputs.
+            finite, which is taken for a memory fault, or for one of no class without.
+        classes: Names; all but the first and ``memory`` are of inputs.
         resamples: Of the same rows.
         rows: Which to judge.
     """
-    memory = list(classes).index(MEMORY)
-    said = np.where(said == len(classes), memory, said)
-    to_kind = np.array([0, *(1 if n == memory else 2 for n in range(1, len(classes)))])
-    kinds = ("regular", MEMORY, "input")
+    kinds = ("regular", MEMORY, "input") if MEMORY in classes else ("regular", "input")
+    if MEMORY in classes:
+        said = np.where(said == len(classes), list(classes).index(MEMORY), said)
+    of = [kinds.index(c if c == MEMORY else "input") for c in classes[1:]]
+    to_kind = np.array([0, *of, len(kinds)])
     return (
         _level(LEVELS[0], labels, said, classes, resamples, rows),
         _level(LEVELS[1], to_kind[labels], to_kind[said], kinds, resamples, rows),

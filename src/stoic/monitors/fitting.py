@@ -17,7 +17,7 @@ from stoic.monitors.monitor import Monitor
 from stoic.monitors.points import Points
 from stoic.monitors.rules import Rules, fitted
 from stoic.monitors.strengths import SHARES
-from stoic.monitors.traces import NOTHING, Traces
+from stoic.monitors.traces import MEMORY, NOTHING, Traces
 from stoic.monitors.watches import Watch, features_of, reduced
 
 __all__ = ["Lesson", "check_clean_finite", "fit_monitor", "lesson_of", "unlearnable"]
@@ -116,6 +116,11 @@ def lesson_of(
     bounds = bounds_of([traces.values[traces.origin.kind == NOTHING]])
     kept = examples(traces)
     labels = labels_of(kept, chosen)
+    if len(chosen) < 2:
+        raise ValueError(
+            "kinds must make the network fail, got none that does so often enough; "
+            "choose others, memory among them"
+        )
     counts = np.bincount(labels, minlength=len(chosen))
     for name, count in zip(chosen, counts.tolist(), strict=True):
         if count < _FEWEST:
@@ -142,8 +147,9 @@ def unlearnable(learning: Traces, choosing: Traces) -> tuple[str, ...]:
     own, other, origin = examples(learning), examples(choosing), learning.origin
     return tuple(
         kind
-        for kind in classes_of(learning)[2:]
-        if origin.share[origin.kind == kind].max() < min(SHARES)
+        for kind in classes_of(learning)[1:]
+        if kind != MEMORY
+        and origin.share[origin.kind == kind].max() < min(SHARES)
         and (failed(own, kind) < _FEWEST or not failed(other, kind))
     )
 

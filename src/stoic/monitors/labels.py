@@ -22,8 +22,9 @@ __all__ = ["classes_of", "examples", "labels_of", "macro"]
 
 def classes_of(traces: Traces) -> tuple[str, ...]:
     """Return what can be wrong in traces: regular, memory, then corruptions by name."""
-    kinds = sorted(set(traces.origin.kind.tolist()) - {NOTHING, MEMORY})
-    return (REGULAR, MEMORY, *kinds)
+    kinds = set(traces.origin.kind.tolist()) - {NOTHING}
+    first = (MEMORY,) if MEMORY in kinds else ()
+    return (REGULAR, *first, *sorted(kinds - {MEMORY}))
 
 
 def labels_of(traces: Traces, classes: Sequence[str]) -> NDArray[np.int64]:

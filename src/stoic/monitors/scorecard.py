@@ -173,7 +173,7 @@ def scorecard(
         },
         trivial=None if simple is None else false(simple),
         trivially=() if simple is None else by(simple, "kind"),
-        beside=tuple(standings(traces, said.score, others, resamples)),
+        beside=tuple(standings(traces, said.score, others, resamples, learnt=names)),
     )
 
 

@@ -7,19 +7,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from stoic.campaign.checks import check_count, check_name
 from stoic.criteria import Criterion, Top1Changed
+from stoic.monitors.alarm import check_enough
+from stoic.monitors.kinds import LEARNT, check_faults, check_kinds, check_names
 from stoic.monitors.markers import ChannelQuantiles, Marker, NonFinite
 from stoic.monitors.reduction import WAYS
-from stoic.network.subject import Inputs
+from stoic.monitors.traces import MEMORY
 
-__all__ = ["MonitorSettings", "check_inputs_finite", "check_settings"]
+__all__ = ["MonitorSettings", "check_settings"]
 
 # The largest seed that scikit-learn takes.
 _SEEDS = 2**32 - 1
+# Inputs that any rate below 1 can be calibrated with.
+_ANY = 10**9
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class MonitorSettings:
         choose: How: ``steps``, one after the other; ``importance``, in its order, as
             many as it takes; ``pairs``, the best of them; or ``layers``, cheap ones
             with all that is told of them.
+        kinds: Of faults to learn: ``memory``, and names of corruptions.
+        faults: In memory to learn, as `stoic.faults.models.named_model` takes them.
         corruptions: Whether inputs are corrupted; only images can be.
         alpha: Of the pruning of the tree; by default the most that costs little.
         rate: Of false alarms of the calibrated alarm.
@@ -50,6 +52,8 @@ class MonitorSettings:
     features: int = 4
     most: int = 3
     choose: str = "steps"
+    kinds: tuple[str, ...] = LEARNT
+    faults: tuple[str, ...] = ("flip",)
     corruptions: bool = True
     alpha: float | None = None
     rate: float = 0.01
@@ -66,47 +70,92 @@ def check_settings(settings: MonitorSettings) -> None:
     Raises:
         ValueError: Naming the setting.
     """
-    check_name("choose", settings.choose, WAYS)
-    check_count("features", settings.features, least=0)
-    check_count("most", settings.most)
-    check_count("batch", settings.batch)
-    check_count("seed", settings.seed, least=0)
-    if settings.seed > _SEEDS:
-        raise ValueError(f"seed must be at most {_SEEDS}, got {settings.seed}")
-    if isinstance(settings.marker, NonFinite):
+    check_names("values", settings.values, "leave it out to watch every layer")
+    _check_marker(settings.marker)
+    _check_whole("features", settings.features, 0, "give 0 to keep all")
+    _check_whole("most", settings.most, 1, "give 3, or how many may be looked at")
+    _check_choose(settings.choose)
+    _check_learnt(settings)
+    _check_number("clean", settings.clean, "give 0 to weigh all regular ones alike")
+    if settings.alpha is not None:
+        _check_number("alpha", settings.alpha, "leave it out to have it chosen")
+    _check_number("rate", settings.rate, "give a share such as 0.01")
+    check_enough(settings.rate, _ANY)
+    _check_whole("batch", settings.batch, 1, "give 50, or fewer to save memory")
+    _check_seed(settings.seed)
+    if not callable(getattr(settings.criterion, "failed", None)):
+        raise ValueError(
+            f"criterion must be one of stoic.criteria, got {settings.criterion!r}; "
+            "give Top1Changed(), or what named_criterion makes of a name"
+        )
+    if settings.tail is not None and not callable(settings.tail):
+        raise ValueError(
+            f"tail must be a function of the network's output, got {settings.tail!r}; "
+            "leave it out to judge the output itself"
+        )
+
+
+def _check_learnt(settings: MonitorSettings) -> None:
+    """Refuse kinds and faults of which one rules out the other."""
+    check_kinds(settings.kinds)
+    check_faults(settings.faults)
+    if not isinstance(settings.corruptions, bool):
+        raise ValueError(
+            f"corruptions must be True or False, got {settings.corruptions!r}; "
+            "give False for inputs that are not to be corrupted"
+        )
+    if MEMORY not in settings.kinds and settings.faults != MonitorSettings.faults:
+        raise ValueError(
+            "faults must be left out where kinds have no memory, got "
+            f"{','.join(settings.faults)}; add memory to kinds, or leave faults out"
+        )
+    if not settings.corruptions and MEMORY not in settings.kinds:
+        raise ValueError(
+            "corruptions must be True where kinds have no memory, got False; "
+            "add memory to kinds"
+        )
+
+
+def _check_choose(choose: Any) -> None:
+    if choose not in WAYS:
+        raise ValueError(
+            f"choose must be one of {', '.join(WAYS)}, got {choose!r}; "
+            "leave it out for steps"
+        )
+
+
+def _check_marker(marker: Any) -> None:
+    if isinstance(marker, NonFinite):
         raise ValueError(
             "marker must be one that differs between finite values, got non-finite, "
             "which rules learn nothing from; every verdict says non-finite by itself"
         )
-    if not 0 <= settings.clean < math.inf:
+    if not callable(marker) or not hasattr(marker, "names"):
         raise ValueError(
-            f"clean must be a finite number of 0 or more, got {settings.clean:g}; "
-            "give 0 to weigh fault-free inputs as other regular ones"
-        )
-    if settings.alpha is not None and not 0 <= settings.alpha < math.inf:
-        raise ValueError(
-            f"alpha must be a finite number of 0 or more, got {settings.alpha:g}; "
-            "leave it out to have it chosen"
+            f"marker must be one of stoic.monitors.markers, got {marker!r}; "
+            "give ChannelQuantiles(), or MARKERS['moments'] and such"
         )
 
 
-def check_inputs_finite(inputs: Inputs, first: int = 0) -> None:
-    """Refuse inputs with NaN or infinity in them.
-
-    Args:
-        inputs: That `stoic.campaign.checks.check_inputs` accepts.
-        first: Number of the first of them.
-
-    Raises:
-        ValueError: Naming the first such input, and how many there are.
-    """
-    lost = torch.zeros(inputs.count, dtype=torch.bool)
-    for leaf in inputs.leaves:
-        if isinstance(leaf, Tensor) and leaf.dim() and leaf.is_floating_point():
-            lost |= ~leaf.reshape(len(leaf), -1).isfinite().all(1).cpu()
-    if bool(lost.any()):
+def _check_whole(name: str, value: Any, least: int, todo: str) -> None:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or value < least:
         raise ValueError(
-            "inputs must be finite, got NaN or infinity in input "
-            f"{first + int(lost.nonzero()[0])}, the first of {int(lost.sum())} such "
-            f"of {inputs.count} (counted from 0); leave them out, or mend them"
+            f"{name} must be a whole number of {least} or more, got {value!r}; {todo}"
+        )
+
+
+def _check_seed(seed: Any) -> None:
+    _check_whole("seed", seed, 0, "give 0, or any other number for other chance")
+    if seed > _SEEDS:
+        raise ValueError(
+            f"seed must be at most {_SEEDS}, got {seed}; give a smaller one"
+        )
+
+
+def _check_number(name: str, value: Any, todo: str) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 <= value < math.inf:
+        raise ValueError(
+            f"{name} must be a finite number of 0 or more, got {value!r}; {todo}"
         )

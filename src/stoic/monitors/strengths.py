@@ -7,7 +7,7 @@ from functools import cache, partial
 from typing import Any
 
 from stoic.monitors.collecting import Spoilt, Watched
-from stoic.monitors.corruptions import CORRUPTIONS, UNSEEN, Corruption, Pixels
+from stoic.monitors.corruptions import BY_NAME, Corruption, Pixels
 from stoic.network.subject import Inputs
 
 __all__ = ["SHARES", "spoilt_of", "strengths"]
@@ -60,9 +60,8 @@ def strengths(
 
 def spoilt_of(about: dict[str, Any]) -> tuple[Spoilt, ...]:
     """Return the corruptions that a monitor was fitted and is to be tried with."""
-    kinds = {kind.name: kind for kind in (*CORRUPTIONS, *UNSEEN)}
     return tuple(
-        Spoilt(kinds[name], strength, share)
+        Spoilt(BY_NAME[name], strength, share)
         for name, strength, share in about.get("corruptions", [])
     )
 
