@@ -6,6 +6,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 import torch
+from benchmarks import failures as counted
 from torch import Tensor, nn
 
 from cases_support import assert_one_line
@@ -13,14 +14,14 @@ from stoic import cases
 from stoic.cases import Case, CaseError
 from stoic.cases.afflicted import search, table
 from stoic.cases.afflicted.cause import Cause
-from stoic.cases.afflicted.search import Recipe
+from stoic.cases.afflicted.search import Found, Recipe, Tried
 from stoic.cases.afflicted.stage import Stage
 from stoic.cases.afflicted.truth import scenarios
 from stoic.cases.signs.failing import signs_failing, signs_stage
 from stoic.cases.signs.render import render
 from stoic.cases.signs.scenes import CAUSES, Scenes, afflict, nominal, reset
 from stoic.cases.wrong import wrong_inputs
-from stoic.causes.failures import UNKNOWN
+from stoic.causes.failures import UNKNOWN, Examples, Failures, Inquiry
 from stoic.causes.pipeline import LEAST
 
 NAMES = "abcdf"
@@ -322,3 +323,24 @@ def test_a_case_without_a_way_to_fail_gives_what_it_gets_wrong() -> None:
     assert 2 * LEAST <= len(inquiry.failures) < 20
     with pytest.raises(CaseError, match="scenes must be about classes"):
         cases.failing("scenes", 1_200, 0)
+
+
+def test_the_benchmark_counts_scenes_and_causes() -> None:
+    known = np.array(["blur", "blur+roll", "blur+roll", "", "roll+yaw"])
+    failures = Failures(
+        torch.zeros(5, 1, 1, 1),
+        np.zeros(5, int),
+        np.zeros((5, 2)),
+        ("",) * 5,
+        {},
+        known,
+    )
+    black, white = torch.zeros(1), torch.ones(1)
+    examples = Examples(failures.images, failures.labels)
+    inquiry = Inquiry(nn.Identity(), failures, examples, black, white)
+    found = Found(inquiry, (Tried("blur", 1000, 1), Tried("two causes", 9, 4)))
+    assert counted.rows(found)[0]["scenes looked at"] == "1,000"
+    assert counted.summary(found) == (
+        "5 failures, 1 of no known cause; of 4 with two causes 3 are due to both, in 2 "
+        "combinations"
+    )

@@ -97,8 +97,10 @@ class Explained:
     def as_record(self) -> dict[str, Any]:
         """Return plain data, without images."""
         failures, (spared, classes) = self.inquiry.failures, self.spared
+        known = failures.scenarios
         return {
             "failures": len(failures),
+            "known causes": {} if known is None else dict(Counter(known.tolist())),
             "classes": classes,
             "classes without a failure": spared,
             "pipeline": self.pipeline.name,

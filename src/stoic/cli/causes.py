@@ -263,7 +263,7 @@ def _write(found: Explained, case: str, rows: list[dict[str, str]], out: Path) -
 
 
 def _tables(found: Explained) -> list[str]:
-    from stoic.report.causes import spared
+    from stoic.report.causes import counted, spared
 
     record = found.as_record()
     rows = [_row(number, own) for number, own in enumerate(record["clusters"])]
@@ -271,7 +271,11 @@ def _tables(found: Explained) -> list[str]:
         f"{record['failures']:,} failures in {len(rows)} clusters, "
         f"{len(record['noise']):,} in none ({record['pipeline']})"
     )
-    notes = [spared(record)] if record["classes without a failure"] else []
+    causes = sorted(
+        record["known causes"].items(), key=lambda each: (-each[1], each[0])
+    )
+    notes = [f"known causes: {counted(causes)}"] if any(record["known causes"]) else []
+    notes += [spared(record)] if record["classes without a failure"] else []
     return [summary, aligned(rows), *_scores(found), *_again(found), *notes]
 
 

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from stoic.records.files import ELSEWHERE, write_whole, writing
 from stoic.report.templating import rendered
 
-__all__ = ["spared", "write_causes_report"]
+__all__ = ["counted", "spared", "write_causes_report"]
 
 Record: TypeAlias = Mapping[str, Any]
 
@@ -148,7 +148,7 @@ def _sheet(number: int, own: Record, failures: int) -> Sheet:
         size=own["size"],
         share=f"{own['size'] / failures:.1%}",
         rule=_rule(own["rule"]),
-        facts=tuple((name, _counts(counts)) for name, counts in facts),
+        facts=tuple((name, counted(counts)) for name, counts in facts),
         typical=own["typical"],
         borderline=own["borderline"],
     )
@@ -163,7 +163,8 @@ def _rule(rule: Record) -> str:
     )
 
 
-def _counts(counts: Sequence[tuple[str, int]]) -> str:
+def counted(counts: Sequence[tuple[str, int]]) -> str:
+    """Return counts by name in words; an empty name is not known."""
     return ", ".join(f"{name or 'not known'} {count}" for name, count in counts)
 
 
