@@ -86,8 +86,8 @@ def test_strengths_that_nobody_fitted_are_found_by_inputs_that_are_not_tried() -
     keys = zip(*(column[spoilt] for column in columns), strict=True)
     found = sorted(set(keys))
     assert len(found) == len(told) and {kind for kind, *_ in found} <= set(BY_NAME)
+    assert {(kind, strength) for kind, strength, _ in found} - known
     for kind, strength, share in found:
-        assert (kind, strength) not in known or strength == BY_NAME[kind].most
         spoiled = pixels.on(own, BY_NAME[kind], float(strength), 1)
         changed = network()(*spoiled.args).argmax(1) != network()(*own.args).argmax(1)
         assert float(changed.double().mean()) == share
@@ -183,3 +183,16 @@ def test_masks_of_attention_may_hide_and_data_may_not() -> None:
     for wrong in ((spoilt, mask), (tokens, mask.masked_fill(mask < 0, torch.nan))):
         with pytest.raises(ValueError, match="inputs must be finite, got NaN or inf"):
             fit(own, wrong, **how)
+
+
+def test_few_inputs_have_more_faults_each_and_carry_no_claim() -> None:
+    told: list[str] = []
+
+    found = fit(network(), images(24), rate=0.2, most=1, notice=told.append)
+
+    assert any(line.startswith("24 inputs are few: ") for line in told)
+    origin = found.lesson.origin
+    own = len(np.unique(origin.image))
+    # Of 24 inputs, four are for strengths, and what is left of the first half to learn.
+    assert own == 9
+    assert (origin.kind == MEMORY).sum() == own * 12 * round(200 / own)

@@ -30,8 +30,8 @@ class Part:
 class Division:
     """Inputs divided by chance, so that they may be given in any order.
 
-    A twentieth is for strengths, a half for learning, a fifth for choosing, and the
-    rest for calibration.
+    A twentieth is for strengths (of few inputs up to ten, a fifth at most), a half for
+    learning with these, a fifth for choosing, and the rest for calibration.
 
     Args:
         count: Of all inputs.
@@ -45,6 +45,11 @@ class Division:
     def strengths_count(self) -> int:
         """How many inputs are to find strengths by."""
         return self._ends[0]
+
+    @property
+    def learning_count(self) -> int:
+        """How many inputs are to learn from."""
+        return self._ends[1] - self._ends[0]
 
     @property
     def calibration_count(self) -> int:
@@ -83,7 +88,11 @@ class Division:
     @property
     def _ends(self) -> tuple[int, int, int]:
         count = self.count
-        return max(count // 20, 1), 11 * count // 20, 3 * count // 4
+        return (
+            max(count // 20, min(count // 5, 10), 1),
+            11 * count // 20,
+            3 * count // 4,
+        )
 
     def _part(self, inputs: Inputs, start: int, end: int) -> Part:
         return Part(inputs.picked(torch.from_numpy(self.order[start:end])), start)

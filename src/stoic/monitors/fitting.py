@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -126,9 +127,15 @@ def lesson_of(
         if count < _FEWEST:
             raise ValueError(
                 f"class {name} must have at least {_FEWEST} failed rows to learn from, "
-                f"got {count} of {len(traces)} rows; give more inputs"
+                f"got {count} of {len(traces)} rows; give {_times(count)} times as "
+                "many inputs, or leave it out of kinds"
             )
     return Lesson(kept, chosen, labels, bounds, clean)
+
+
+def _times(count: int) -> int:
+    """Return how many times as many inputs would do, with some to spare."""
+    return math.ceil(1.5 * _FEWEST / max(count, 1))
 
 
 def unlearnable(learning: Traces, choosing: Traces) -> tuple[str, ...]:

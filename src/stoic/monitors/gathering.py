@@ -24,6 +24,10 @@ Progress = Callable[[int, int], None]
 """Told how many inputs are done, and of how many."""
 
 
+# Inputs to learn from of which fewer carry no claim.
+_FEW = 50
+
+
 @dataclass(frozen=True, eq=False)
 class Gathered:
     """Traces for each purpose, and the corruptions that were found.
@@ -83,7 +87,8 @@ def gathered(
     parts = Division(inputs.count, chosen.seed)
     # Inputs to calibrate with tell nothing of what is learnt, not even their range.
     pixels = _pixels(parts.before_calibration(inputs).inputs, chosen)
-    flips = learnt_flips(chosen.kinds, chosen.faults)
+    flips = learnt_flips(chosen.kinds, chosen.faults, parts.learning_count)
+    _say_few(parts, say)
     check_flips(watched, flips)
     spoilt = _spoilt(watched, parts.strengths(inputs).inputs, pixels, chosen)
     for each in spoilt:
@@ -118,6 +123,14 @@ def gathered(
         spoilt,
         pixels,
     )
+
+
+def _say_few(parts: Division, say: Callable[[str], None]) -> None:
+    if parts.learning_count < _FEW:
+        say(
+            f"{parts.count} inputs are few: this is for trying out, and says nothing "
+            "of how well the monitor does"
+        )
 
 
 def _pixels(inputs: Inputs, chosen: MonitorSettings) -> Pixels | None:

@@ -25,6 +25,8 @@ __all__ = ["Flips", "Recipe", "Spoilt", "flips_of", "kind_of", "learnt_flips"]
 _THREE, _SINGLE = (28, 29, 30), torch.float32
 # Faults to learn from, in weights per batch and in values per input.
 _RUNS = 2
+# Inputs to learn from of which fewer have more faults each.
+_ENOUGH = 200
 
 
 @dataclass(frozen=True)
@@ -89,16 +91,20 @@ def flips_of(fault: str, runs: int, kind: str) -> tuple[Flips, ...]:
     return every, Flips(2 * runs, 2 * runs, top=True, model=model, kind=kind)
 
 
-def learnt_flips(kinds: Sequence[str], faults: Sequence[str]) -> tuple[Flips, ...]:
+def learnt_flips(
+    kinds: Sequence[str], faults: Sequence[str], inputs: int
+) -> tuple[Flips, ...]:
     """Return faults in memory to learn from, all of one kind however many bits.
 
     Args:
         kinds: That are learnt; memory may be none of them.
         faults: Names of models.
+        inputs: To learn from; the fewer, the more faults each has.
     """
     if MEMORY not in kinds:
         return ()
-    return tuple(each for name in faults for each in flips_of(name, _RUNS, MEMORY))
+    runs = _RUNS * max(round(_ENOUGH / max(inputs, 1)), 1)
+    return tuple(each for name in faults for each in flips_of(name, runs, MEMORY))
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,8 @@ def learnt_recipe(monitor: Monitor) -> Recipe:
     about = monitor.about
     kinds = about.get("kinds", LEARNT)
     spoilt = tuple(s for s in spoilt_of(about) if s.corruption.name in kinds)
-    return Recipe(spoilt, learnt_flips(kinds, about.get("faults", _FLIP)))
+    count = Division(int(about.get("inputs", 0)), 0).learning_count
+    return Recipe(spoilt, learnt_flips(kinds, about.get("faults", _FLIP), count))
 
 
 def check_trying(trying: Trying, monitor: Monitor, count: int) -> None:
