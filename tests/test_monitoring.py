@@ -38,7 +38,7 @@ from stoic.monitors.reduction import (
     by_steps,
     pruning,
 )
-from stoic.monitors.scorecard import scorecard
+from stoic.monitors.scorecard import Scorecard, scorecard
 from stoic.monitors.strengths import strengths
 from stoic.monitors.traces import MEMORY, NOTHING, Traces
 from stoic.monitors.watches import (
@@ -699,12 +699,18 @@ def test_the_command_tries_a_monitor_on_other_inputs(
     assert main(["monitor", "evaluate", "digits", str(path), "--inputs", "500"]) == 2
 
 
-def test_a_scorecard_is_what_its_rows_say() -> None:
+@lru_cache
+def judged() -> tuple[Traces, Scorecard]:
     network, inputs = case()
     monitor = fitted().monitor
     traces = seen_by(monitor, network, inputs[420:500])
+    return traces, scorecard(monitor, traces, draws=50)
 
-    card = scorecard(monitor, traces, draws=50)
+
+def test_a_scorecard_is_what_its_rows_say() -> None:
+    monitor = fitted().monitor
+
+    traces, card = judged()
 
     said, origin = monitor.verdicts(traces.values), traces.origin
     clean = origin.kind == NOTHING
@@ -752,9 +758,7 @@ def test_a_scorecard_is_what_its_rows_say() -> None:
 
 
 def test_a_long_table_is_cut_and_says_how_much_it_lacks() -> None:
-    network, inputs = case()
-    monitor = fitted().monitor
-    card = scorecard(monitor, seen_by(monitor, network, inputs[420:500]), draws=10)
+    _, card = judged()
     failing = [replace(card.kinds[0], name=f"conv{n}:out") for n in range(30)]
 
     told = list(text_of(replace(card, sites=tuple(failing))))
