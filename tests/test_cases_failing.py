@@ -330,7 +330,7 @@ def test_the_benchmark_counts_scenes_and_causes() -> None:
     failures = Failures(
         torch.zeros(5, 1, 1, 1),
         np.zeros(5, int),
-        np.zeros((5, 2)),
+        np.zeros((5, 2), np.float32),
         ("",) * 5,
         {},
         known,

@@ -1,5 +1,6 @@
 """What an engineer looks at: typical images, rules, files, and retraining."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,18 @@ def test_a_rule_counts_what_it_holds_of() -> None:
         assert rule.precision == (holds & inside).sum() / holds.sum()
         assert rule.share > 0.8
         assert rule.precision > 0.8
+
+
+def test_a_rule_is_about_huge_numbers_infinity_and_none_at_all() -> None:
+    after = np.array([1e38] * 60 + [-3e38] * 20 + [np.inf] * 20 + [0.1, np.nan] * 50)
+    labels = np.repeat([0, 1], 100)
+    clusters = Clusters.of(labels, {})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rule = described(clusters, {"after": after})[0]
+    holds = np.logical_and.reduce([own({"after": after}) for own in rule.conditions])
+    assert rule.share == (holds & (labels == 0)).sum() / 100 == 0.8
+    assert rule.precision == 1
 
 
 @pytest.mark.parametrize("recorded", [{}, {"same": np.ones(20)}])

@@ -135,7 +135,10 @@ def _described(
         min_samples_leaf=_LEAST,
         class_weight="balanced",
         random_state=0,
-    ).fit(columns, inside)
+    )
+    # It sums all numbers up to see whether they are finite.
+    with np.errstate(over="ignore", invalid="ignore"):
+        tree.fit(columns, inside)
     rules = [_judged(rule, inside, recorded) for rule in _leaves(tree.tree_, names)]
     return max(rules, key=_harmonic, default=nothing)
 

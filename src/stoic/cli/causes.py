@@ -151,9 +151,10 @@ def find(
             if stability:
                 found = again(found, stability, progress=told)
         if out:
-            _write(found, case, rows, out)
+            _write(found, case, of.value, rows, out)
     if as_json:
-        print(json.dumps(found.as_record() | {"case": case, "grid": rows}, indent=1))
+        told = {"case": case, "of": of.value, "grid": rows}
+        print(json.dumps(found.as_record() | told, indent=1))
         return
     print("\n\n".join([*([aligned(rows)] if rows else []), *_tables(found)]))
 
@@ -253,11 +254,13 @@ def _best(
     return found, [row_of(each, inquiry) for each in (*best, *failed)]
 
 
-def _write(found: Explained, case: str, rows: list[dict[str, str]], out: Path) -> None:
+def _write(
+    found: Explained, case: str, of: str, rows: list[dict[str, str]], out: Path
+) -> None:
     from stoic.report.causes import write_causes_report
 
     files = found.save_lists(out)
-    told = found.as_page(case) | {"grid": rows}
+    told = found.as_page(case) | {"of": of, "grid": rows}
     page = write_causes_report(told, out / "causes.html")
     chat(f"page: {page}; lists of images: {files[0].parent / 'cluster-*.txt'}")
 

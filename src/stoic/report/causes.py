@@ -15,6 +15,12 @@ __all__ = ["counted", "spared", "write_causes_report"]
 Record: TypeAlias = Mapping[str, Any]
 
 _NAMED = 10
+_WHAT = {
+    "mistakes": "failures",
+    "faults": "failures under a flipped bit",
+    "false-alarms": "false alarms of a monitor",
+    "misses": "failures that a monitor misses",
+}
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,7 @@ class Page:
 
     Args:
         case: What was asked about; untrusted.
+        what: What failures are, in words.
         failures: How many.
         pipeline: How clusters were found.
         settings: Of the pipeline, in full.
@@ -62,6 +69,7 @@ class Page:
     """
 
     case: str
+    what: str
     failures: int
     pipeline: str
     settings: str
@@ -81,7 +89,8 @@ def write_causes_report(told: Record, path: Path) -> Path:
     """Write the page of cause clusters.
 
     Args:
-        told: What `stoic.explaining.Explained.as_page` returns.
+        told: What `stoic.explaining.Explained.as_page` returns, perhaps with ``of``:
+            what failures are, and ``grid``: rows of a comparison.
         path: File to write.
 
     Raises:
@@ -96,6 +105,7 @@ def write_causes_report(told: Record, path: Path) -> Path:
 def _page(told: Record) -> Page:
     return Page(
         case=told["case"],
+        what=_WHAT[told.get("of", "mistakes")],
         failures=told["failures"],
         pipeline=told["pipeline"],
         settings=told["settings"],
