@@ -153,8 +153,8 @@ def find(
         if out:
             _write(found, case, of.value, rows, out)
     if as_json:
-        told = {"case": case, "of": of.value, "grid": rows}
-        print(json.dumps(found.as_record() | told, indent=1))
+        about = {"case": case, "of": of.value, "grid": rows}
+        print(json.dumps(found.as_record() | about, indent=1))
         return
     print("\n\n".join([*([aligned(rows)] if rows else []), *_tables(found)]))
 
