@@ -5,7 +5,9 @@ scenes, other severities. The best pipeline is chosen on the first half of the s
 the product of purity and coverage, and scored on the other half, where nothing was
 chosen. Regret compares what each clustering chose without known causes with the best of
 its own candidates, by purity plus coverage. Rows are written as they come with
-``--record``, and a run goes on from them; stages are kept in ``--kept``.
+``--record``, and a run goes on from them: what is there of the same case, failures and
+seed is not run again. Stages are kept in ``--kept``. ``benchmarks.claims`` reads rows
+of several cases.
 
 References:
     Attaoui, Fahmy, Pastore and Briand, DNN explanation for safety analysis: an
@@ -34,7 +36,7 @@ from stoic.causes.reductions import REDUCTIONS
 from stoic.causes.scores import PURE, score
 from stoic.explaining import ELEVEN, compare, extractors
 
-__all__ = ["main", "rows_of"]
+__all__ = ["Row", "main", "recorded", "rows_of"]
 
 Row = Mapping[str, Any]
 
@@ -54,37 +56,56 @@ def main(arguments: Sequence[str] | None = None) -> int:
     known = extractors()
     names = options.extractors or list(known)[:ELEVEN]
     pipelines = crossed([known[name] for name in names], REDUCTIONS, CLUSTERINGS)
-    rows = _recorded(options.record)
+    rows = recorded(options.record)
     for seed in options.seeds:
-        if not any(row["seed"] == seed for row in rows):
-            rows += _run(options, pipelines, seed)
-    wanted = [row for row in rows if row["seed"] in options.seeds]
+        rows += _run(options, pipelines, seed, rows)
+    names = {each.name for each in pipelines}
+    wanted = [
+        row
+        for row in rows
+        if row["pipeline"] in names
+        and any(_about(options, seed).items() <= row.items() for seed in options.seeds)
+    ]
     text = "\n\n".join(_tables(wanted, options.seeds))
     printing.show({"rows": wanted}, text, as_json=options.json)
     return 0
 
 
-def _recorded(path: Path | None) -> list[Row]:
+def recorded(path: Path | None) -> list[Row]:
+    """Return the rows that ``--record`` has written; none if there is no file."""
     if path is None or not path.is_file():
         return []
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def _about(options: argparse.Namespace, seed: int) -> dict[str, Any]:
+    """What rows have in common that one call makes."""
+    return {"case": options.case, "failures": options.failures, "seed": seed}
+
+
 def _run(
-    options: argparse.Namespace, pipelines: Sequence[Pipeline], seed: int
+    options: argparse.Namespace,
+    pipelines: Sequence[Pipeline],
+    seed: int,
+    known_rows: Sequence[Row],
 ) -> list[Row]:
+    about = _about(options, seed)
+    done = {row["pipeline"] for row in known_rows if about.items() <= row.items()}
+    left = [each for each in pipelines if each.name not in done]
+    if not left:
+        return []
     begun = time.monotonic()
     inquiry = stoic.failing(options.case, options.failures, seed)
     outcomes = compare(
         inquiry,
-        pipelines,
+        left,
         seed=seed,
         folder=options.kept,
         processes=options.processes,
     )
     known = inquiry.failures.scenarios
     assert known is not None
-    rows = list(rows_of(outcomes, known, seed))
+    rows: list[Row] = [about | row for row in rows_of(outcomes, known)]
     seconds = time.monotonic() - begun
     print(f"seed {seed}: {len(rows)} pipelines in {seconds:.0f} s", flush=True)
     if options.record:
@@ -94,12 +115,12 @@ def _run(
 
 
 def rows_of(
-    outcomes: Iterator[Outcome], known: np.ndarray[Any, Any], seed: int
-) -> Iterator[Row]:
+    outcomes: Iterator[Outcome], known: np.ndarray[Any, Any]
+) -> Iterator[dict[str, Any]]:
     """Yield purity, coverage and more of each pipeline; none of what has raised."""
     for outcome in outcomes:
         own = outcome.clusters
-        row: dict[str, Any] = {"seed": seed, "pipeline": outcome.pipeline.name}
+        row: dict[str, Any] = {"pipeline": outcome.pipeline.name}
         if own is None:
             yield row | {"purity": 0.0, "coverage": 0.0, "problem": outcome.problem}
             continue

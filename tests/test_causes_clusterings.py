@@ -125,6 +125,14 @@ def test_dbscan_takes_its_radius_where_the_k_distance_bends() -> None:
         assert (own.labels == Clusters.of(wanted, {}).labels).all()
 
 
+def test_dbscan_takes_the_radius_at_which_there_are_most_clusters() -> None:
+    points, _ = clouds(8, apart=5)
+    dbscan = Dbscan(samples=(3,))
+    several = dbscan.candidates(points, 0)
+    valid = [own.count for own in several if float(own.chosen["validity"]) >= 0]
+    assert dbscan.choose(several).count == max(valid) > several[-1].count
+
+
 def test_k_means_by_the_knee_of_inertia_finds_as_many_as_there_are() -> None:
     points, labels = clouds(8, apart=20)
     found = KMeans(fewest=2, by="knee")(points, 0)

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from benchmarks.claims import judged
 from scipy.optimize import minimize
 from scipy.stats import friedmanchisquare, mannwhitneyu
 
@@ -224,3 +225,38 @@ def test_one_run_each_cannot_tell_repeats_from_cases() -> None:
 def test_a_model_of_one_case_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 2 pipelines on 2 levels of case"):
         mixed_model(normal({"case": 1, "extractor": 3}), ["extractor"])
+
+
+def rows(better: float, *, cases: int) -> list[dict[str, object]]:
+    """Rows of nine pipelines, of which UMAP is better by so much, and by chance."""
+    rng = np.random.default_rng(0)
+    stages = itertools.product(
+        ("VGG-16", "neurons"), ("none", "PCA", "UMAP"), ("K-means", "DBSCAN", "HDBSCAN")
+    )
+    return [
+        {
+            "case": f"case {case}",
+            "seed": 0,
+            "pipeline": " + ".join(names),
+            "purity": 0.5 + better * (names[1] == "UMAP") + 0.01 * rng.random(),
+            "coverage": 0.5 + 0.1 * rng.random(),
+        }
+        for names in stages
+        for case in range(cases)
+    ]
+
+
+def test_a_claim_is_confirmed_or_refuted_by_the_cases() -> None:
+    for better, verdict in ((0.2, "confirmed"), (-0.2, "refuted")):
+        found = judged(rows(better, cases=4))
+        own = [each for each in found["claims"] if each["claim"] == "UMAP beats PCA"]
+        assert [each["verdict"] for each in own] == [verdict, "not shown"]
+        assert own[0]["value"] == pytest.approx(better, abs=0.01)
+        assert own[0]["a12"] == (1.0 if better > 0 else 0.0)
+
+
+def test_claims_need_all_pipelines_of_several_cases() -> None:
+    with pytest.raises(ValueError, match="at least 2 cases"):
+        judged(rows(0.1, cases=1))
+    with pytest.raises(ValueError, match="without VGG-16 \\+ none \\+ K-means"):
+        judged(rows(0.1, cases=2)[1:])

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import DBSCAN
 
-from stoic.causes.clusterings.choice import NEARLY, Space, finest
+from stoic.causes.clusterings.choice import Space, finest
 from stoic.causes.knee import knee
 from stoic.causes.pipeline import Clusters, Features
 
@@ -22,20 +22,27 @@ __all__ = ["Dbscan"]
 
 @dataclass(frozen=True)
 class Dbscan:
-    """DBSCAN, with its radius by the knee of distances to neighbours.
+    """DBSCAN, with its radius by the knee of distances to neighbours, or below it.
+
+    As the radius grows, clusters appear, and then run into each other: in many
+    dimensions long before most points are in any, as some places are denser than
+    others and one radius is for all. Silhouette and DBCV like what is left at the end,
+    two or three large clusters of many causes. So the radius at which there are most
+    clusters is taken, of all that are more valid than none at all.
 
     The paper's is ``Dbscan(shares=(1.0,), nearly=1.0)``.
 
     Args:
         samples: How many points a dense place may need, itself counted.
         shares: Of the radius at the knee: it is where no more points are lonely, and
-            two clusters may have met by then.
-        nearly: The share of the best validity that suffices; 1 takes the best.
+            clusters may have met by then.
+        nearly: The share of the best validity that suffices; 1 takes the best, 0 all
+            that are not negative if any is positive.
     """
 
     samples: tuple[int, ...] = (2, 5, 10, 15)
-    shares: tuple[float, ...] = (0.6, 0.8, 1.0)
-    nearly: float = NEARLY
+    shares: tuple[float, ...] = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+    nearly: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.samples or min(self.samples) < 2:

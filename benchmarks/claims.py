@@ -1,0 +1,375 @@
+"""What Attaoui et al. claim of 99 pipelines, one claim after another, on other cases.
+
+Run it as ``python -m benchmarks.claims ROWS...`` on what ``benchmarks.causes --record``
+has written, of several cases. A claim is that one group of pipelines is better than
+another; the difference is taken in each case, between the means of both groups over
+seeds, and its interval is Student's t over cases. So it holds of cases like these, not
+of seeds of one of them. A claim is confirmed if the interval lies above zero, refuted
+if below, and else not shown. A pipeline that has raised has found nothing: its purity
+and coverage are 0.
+
+Beside it stand A12 (how probably a run of the first group beats one of the second,
+within a case) and, below, a mixed model with the case as random block, and the share
+of the variance that each stage explains, over cases left out one by one.
+
+References:
+    Attaoui, Fahmy, Pastore and Briand, DNN explanation for safety analysis: an
+    empirical evaluation of clustering-based approaches, 2023.
+    Fahmy, Pastore, Bagherzadeh and Briand, HUDD, 2021; Attaoui, Fahmy, Pastore and
+    Briand, SAFE, 2023.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from benchmarks import printing
+from benchmarks.causes import Row, recorded
+from numpy.typing import NDArray
+
+from stoic.causes.effects import Runs, explained, mixed_model
+from stoic.causes.effects import a12 as effect_size
+
+__all__ = ["CLAIMS", "Claim", "judged", "main"]
+
+FACTORS = ("extractor", "reduction", "clustering")
+SCORES = ("purity", "coverage")
+PUBLISHED = {"purity": 0.943, "coverage": 0.967}
+"""Of VGG-16 as it is, UMAP and DBSCAN, in the paper."""
+
+_BACKBONES = ("VGG-16", "Lite0", "Lite2", "SqueezeNet")
+_TUNED = tuple(f"{name} tuned" for name in _BACKBONES)
+
+Levels = Mapping[str, Sequence[str]]
+Numbers = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """That some pipelines are better than others.
+
+    Args:
+        text: In words.
+        better: The levels of those that are, by factor; all levels of those not named.
+        worse: Likewise of the others; all others if empty.
+    """
+
+    text: str
+    better: Levels
+    worse: Levels = field(default_factory=dict)
+
+    def split(self, pipelines: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Return the pipelines on both sides."""
+        one = [name for name in pipelines if _within(name, self.better)]
+        two = [name for name in pipelines if _within(name, self.worse)]
+        return one, [name for name in two if name not in one]
+
+
+_WINNER: dict[str, Sequence[str]] = {
+    "extractor": ("VGG-16",),
+    "reduction": ("UMAP",),
+    "clustering": ("DBSCAN",),
+}
+_NAME = " + ".join(_WINNER[factor][0] for factor in FACTORS)
+_HUDD: Levels = {"extractor": ("heat maps",)}
+_SAFE: Levels = _WINNER | {"reduction": ("PCA",)}
+
+CLAIMS = (
+    Claim("VGG-16 + UMAP + DBSCAN beats the mean of the other 98", _WINNER),
+    Claim(
+        "transfer features, UMAP and DBSCAN beat the mean of all others",
+        _WINNER | {"extractor": _BACKBONES},
+    ),
+    Claim(
+        "networks as they are beat the same ones fine-tuned",
+        {"extractor": _BACKBONES},
+        {"extractor": _TUNED},
+    ),
+    Claim(
+        "UMAP beats features as they are",
+        {"reduction": ("UMAP",)},
+        {"reduction": ("none",)},
+    ),
+    Claim("UMAP beats PCA", {"reduction": ("UMAP",)}, {"reduction": ("PCA",)}),
+    Claim(
+        "DBSCAN beats K-means",
+        {"clustering": ("DBSCAN",)},
+        {"clustering": ("K-means",)},
+    ),
+    Claim(
+        "DBSCAN beats HDBSCAN",
+        {"clustering": ("DBSCAN",)},
+        {"clustering": ("HDBSCAN",)},
+    ),
+    Claim(
+        "after UMAP, DBSCAN beats HDBSCAN",
+        {"reduction": ("UMAP",), "clustering": ("DBSCAN",)},
+        {"reduction": ("UMAP",), "clustering": ("HDBSCAN",)},
+    ),
+    Claim("transfer features beat HUDD's heat maps", {"extractor": _BACKBONES}, _HUDD),
+    Claim(
+        "transfer features beat the network's own neurons",
+        {"extractor": _BACKBONES},
+        {"extractor": ("neurons",)},
+    ),
+    Claim(
+        "transfer features beat an autoencoder",
+        {"extractor": _BACKBONES},
+        {"extractor": ("autoencoder",)},
+    ),
+    Claim("VGG-16 + UMAP + DBSCAN beats SAFE (VGG-16 + PCA + DBSCAN)", _WINNER, _SAFE),
+    Claim("SAFE beats HUDD's heat maps", _SAFE, _HUDD),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Read rows, and print what becomes of each claim."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("rows", nargs="+", type=Path, help="files of benchmarks.causes")
+    parser.add_argument("--json", action="store_true", help="print JSON, no table")
+    options = parser.parse_args(arguments)
+    found = judged([row for path in options.rows for row in recorded(path)])
+    printing.show(found, _text(found), as_json=options.json)
+    return 0
+
+
+def judged(rows: Sequence[Row]) -> dict[str, Any]:
+    """Return what becomes of each claim, and what matters, as plain data.
+
+    Raises:
+        ValueError: There is one case only, or none has all pipelines of another.
+    """
+    of: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        of[row["case"], row["pipeline"]].append(row)
+    cases = sorted({case for case, _ in of})
+    pipelines = sorted({name for _, name in of})
+    missing = [f"{n} of {c}" for c in cases for n in pipelines if (c, n) not in of]
+    if len(cases) < 2 or missing:
+        raise ValueError(
+            "rows must be of at least 2 cases and have each pipeline in each, got "
+            f"{', '.join(cases)} without {', '.join(missing[:3]) or 'anything'}"
+        )
+    return {
+        "cases": {
+            case: len({r["seed"] for r in rows if r["case"] == case}) for case in cases
+        },
+        "pipelines": len(pipelines),
+        "published": list(_published(of, cases)) if _NAME in pipelines else [],
+        "claims": [
+            _judged(claim, score, of, cases, pipelines)
+            for claim in CLAIMS
+            for score in SCORES
+            if all(claim.split(pipelines))
+        ],
+        "best elsewhere": [
+            _elsewhere(score, of, cases, pipelines)
+            for score in SCORES
+            if _NAME in pipelines
+        ],
+        "stages": {score: _stages(score, of, cases, pipelines) for score in SCORES},
+    }
+
+
+def _published(
+    of: Mapping[tuple[str, str], Sequence[Row]], cases: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """The paper's own numbers, beside those of the same pipeline here."""
+    for score, claimed in PUBLISHED.items():
+        values = np.array([_mean(of[case, _NAME], score) for case in cases])
+        low, high = _interval(values)
+        verdict = "in the interval" if low <= claimed <= high else "not reached here"
+        yield {
+            "claim": f"{_NAME}: {score} {claimed:.1%}",
+            "score": score,
+            "value": float(values.mean()),
+            "low": low,
+            "high": high,
+            "verdict": verdict if high <= 1 or claimed >= low else "exceeded",
+        }
+
+
+def _judged(
+    claim: Claim,
+    score: str,
+    of: Mapping[tuple[str, str], Sequence[Row]],
+    cases: Sequence[str],
+    pipelines: Sequence[str],
+) -> dict[str, Any]:
+    one, two = claim.split(pipelines)
+    sides = [
+        [
+            np.array([r[score] for name in side for r in of[case, name]])
+            for case in cases
+        ]
+        for side in (one, two)
+    ]
+    apart = np.array([a.mean() - b.mean() for a, b in zip(*sides, strict=True)])
+    sizes = [effect_size(a, b) for a, b in zip(*sides, strict=True)]
+    return {
+        "claim": claim.text,
+        "score": score,
+        "pipelines": [len(one), len(two)],
+        "a12": float(np.mean(sizes)),
+        **_verdict(apart),
+    }
+
+
+def _elsewhere(
+    score: str,
+    of: Mapping[tuple[str, str], Sequence[Row]],
+    cases: Sequence[str],
+    pipelines: Sequence[str],
+) -> dict[str, Any]:
+    """The paper's winner less what is best on all other cases, on each case in turn.
+
+    So neither of the two is chosen on what it is judged by.
+    """
+    worth = {
+        (case, each): _mean(of[case, each], "purity")
+        * _mean(of[case, each], "coverage")
+        for case in cases
+        for each in pipelines
+    }
+    apart, rivals = [], []
+    for case in cases:
+        rest = [other for other in cases if other != case]
+        rival = max(
+            (each for each in pipelines if each != _NAME),
+            key=lambda each: sum(worth[other, each] for other in rest),
+        )
+        rivals.append(rival)
+        apart.append(_mean(of[case, _NAME], score) - _mean(of[case, rival], score))
+    return {
+        "claim": f"{_NAME} beats what is best on the other cases",
+        "score": score,
+        "rivals": dict(zip(cases, rivals, strict=True)),
+        **_verdict(np.array(apart)),
+    }
+
+
+def _stages(
+    score: str,
+    of: Mapping[tuple[str, str], Sequence[Row]],
+    cases: Sequence[str],
+    pipelines: Sequence[str],
+) -> dict[str, Any]:
+    """What each stage explains, and a mixed model with the case as block."""
+    runs = _runs(score, of, cases, pipelines)
+    model = mixed_model(runs)
+    return {
+        "explained": explained(runs, ("case", *FACTORS)),
+        "without one case": [
+            explained(_runs(score, of, rest, pipelines), ("case", *FACTORS))
+            for rest in ([c for c in cases if c != left] for left in cases)
+            if len(rest) > 1
+        ],
+        "terms": [vars(term) for term in model.terms],
+        "levels": [vars(level) for level in model.levels],
+    }
+
+
+def _runs(
+    score: str,
+    of: Mapping[tuple[str, str], Sequence[Row]],
+    cases: Sequence[str],
+    pipelines: Sequence[str],
+) -> Runs:
+    """One row for each case and pipeline: the mean over seeds."""
+    cells = [(case, name) for case in cases for name in pipelines]
+    parts = np.array([(case, *name.split(" + ")) for case, name in cells])
+    return Runs(
+        {name: parts[:, place] for place, name in enumerate(("case", *FACTORS))},
+        np.array([_mean(of[cell], score) for cell in cells]),
+    )
+
+
+def _verdict(apart: Numbers) -> dict[str, Any]:
+    low, high = _interval(apart)
+    verdict = "confirmed" if low > 0 else "refuted" if high < 0 else "not shown"
+    return {
+        "value": float(apart.mean()),
+        "low": low,
+        "high": high,
+        "by case": apart.tolist(),
+        "verdict": verdict,
+    }
+
+
+def _interval(values: Numbers) -> tuple[float, float]:
+    """Return the 95 % interval of the mean by Student's t."""
+    from scipy.stats import t
+
+    error = values.std(ddof=1) / math.sqrt(len(values))
+    half = float(t.ppf(0.975, len(values) - 1) * error)
+    return float(values.mean()) - half, float(values.mean()) + half
+
+
+def _mean(rows: Sequence[Row], score: str) -> float:
+    return float(np.mean([row[score] for row in rows]))
+
+
+def _within(pipeline: str, levels: Levels) -> bool:
+    parts = dict(zip(FACTORS, pipeline.split(" + "), strict=True))
+    return all(parts[factor] in allowed for factor, allowed in levels.items())
+
+
+def _text(found: Mapping[str, Any]) -> str:
+    seeds = ", ".join(f"{case} ({n} seeds)" for case, n in found["cases"].items())
+    heads = ("claim", "of", "difference", "95 %", "A12", "verdict")
+    numbers = [_row(each, signed=False) for each in found["published"]]
+    claims = [_row(each) for each in (*found["claims"], *found["best elsewhere"])]
+    parts = [
+        f"{found['pipelines']} pipelines on {seeds}",
+        printing.table(("number", "of", "here", "95 %", "A12", "verdict"), numbers),
+        printing.table(heads, claims),
+    ]
+    for score, stages in found["stages"].items():
+        parts += [f"variance of {score}", _explained(stages), _levels(stages)]
+    return "\n\n".join(parts)
+
+
+def _row(each: Mapping[str, Any], *, signed: bool = True) -> tuple[str, ...]:
+    sign = "+" if signed else ""
+    return (
+        each["claim"],
+        each["score"],
+        f"{100 * each['value']:{sign}.1f}",
+        f"{100 * each['low']:{sign}.1f} to {100 * each['high']:{sign}.1f}",
+        f"{each['a12']:.2f}" if "a12" in each else "-",
+        each["verdict"],
+    )
+
+
+def _explained(stages: Mapping[str, Any]) -> str:
+    chances = {term["name"]: term["p"] for term in stages["terms"]}
+    rows = []
+    for name, share in sorted(stages["explained"].items(), key=lambda own: -own[1]):
+        others = [each[name] for each in stages["without one case"]] or [share]
+        p = f"{chances[name]:.2g}" if name in chances else "-"
+        span = f"{min(others):.1%} to {max(others):.1%}"
+        rows.append((name, f"{share:.1%}", span, p))
+    return printing.table(("stage", "explains", "without one case", "p"), rows)
+
+
+def _levels(stages: Mapping[str, Any]) -> str:
+    rows = [
+        (
+            f"{each['factor']}: {each['level']}",
+            f"{100 * each['effect']:+.1f}",
+            f"{100 * each['low']:+.1f} to {100 * each['high']:+.1f}",
+        )
+        for each in stages["levels"]
+    ]
+    return printing.table(("level", "adds points", "95 %, mixed model"), rows)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
