@@ -4,10 +4,10 @@ Run it as ``python -m benchmarks.causes``. Each seed has failures of its own: ot
 scenes, other severities. The best pipeline is chosen on the first half of the seeds, by
 the product of purity and coverage, and scored on the other half, where nothing was
 chosen. Regret compares what each clustering chose without known causes with the best of
-its own candidates, by purity plus coverage. Rows are written as they come with
-``--record``, and a run goes on from them: what is there of the same case, failures and
-seed is not run again. Stages are kept in ``--kept``. ``benchmarks.claims`` reads rows
-of several cases.
+its own candidates, by purity plus coverage. Random clusters of the same sizes are
+scored, too. Rows are written as they come with ``--record``, and a run goes on from
+them: what is there of the same case, failures and seed is not run again. Stages are
+kept in ``--kept``. ``benchmarks.claims`` reads rows of several cases.
 
 References:
     Attaoui, Fahmy, Pastore and Briand, DNN explanation for safety analysis: an
@@ -33,10 +33,10 @@ from stoic.causes.clusterings import CLUSTERINGS
 from stoic.causes.grid import Outcome, crossed
 from stoic.causes.pipeline import NOISE, Clusters, Pipeline
 from stoic.causes.reductions import REDUCTIONS
-from stoic.causes.scores import PURE, score
+from stoic.causes.scores import PURE, baseline, score
 from stoic.explaining import ELEVEN, compare, extractors
 
-__all__ = ["Row", "main", "recorded", "rows_of"]
+__all__ = ["Row", "main", "recorded", "rows_of", "scored"]
 
 Row = Mapping[str, Any]
 
@@ -94,8 +94,8 @@ def _run(
     left = [each for each in pipelines if each.name not in done]
     if not left:
         return []
-    begun = time.monotonic()
     inquiry = stoic.failing(options.case, options.failures, seed)
+    begun = time.monotonic()
     outcomes = compare(
         inquiry,
         left,
@@ -107,7 +107,7 @@ def _run(
     assert known is not None
     rows: list[Row] = [about | row for row in rows_of(outcomes, known)]
     seconds = time.monotonic() - begun
-    print(f"seed {seed}: {len(rows)} pipelines in {seconds:.0f} s", flush=True)
+    printing.say(f"{about}: {len(rows)} pipelines in {seconds:.1f} s")
     if options.record:
         with options.record.open("a") as file:
             file.writelines(f"{json.dumps(row)}\n" for row in rows)
@@ -124,9 +124,10 @@ def rows_of(
         if own is None:
             yield row | {"purity": 0.0, "coverage": 0.0, "problem": outcome.problem}
             continue
-        row |= _scored(own, known)
+        row |= scored(own, known) | _by_chance(own, known)
+        several = outcome.candidates or (own,)
         best = max(
-            (_scored(each, known) for each in outcome.candidates),
+            (scored(each, known) for each in several),
             key=lambda each: each["purity"] + each["coverage"],
         )
         for name in ("purity", "coverage"):
@@ -134,7 +135,8 @@ def rows_of(
         yield row
 
 
-def _scored(clusters: Clusters, known: np.ndarray[Any, Any]) -> dict[str, float]:
+def scored(clusters: Clusters, known: np.ndarray[Any, Any]) -> dict[str, float]:
+    """Return purity, coverage and more of one clustering."""
     found = score(clusters, known, parts=True)
     return {
         "purity": found.purity or 0.0,
@@ -143,6 +145,13 @@ def _scored(clusters: Clusters, known: np.ndarray[Any, Any]) -> dict[str, float]
         "noise": float((clusters.labels == NOISE).mean()),
         "clusters": clusters.count,
     }
+
+
+def _by_chance(clusters: Clusters, known: np.ndarray[Any, Any]) -> dict[str, float]:
+    """Return the purity and coverage of random clusters of the same sizes."""
+    random = baseline(clusters, known, parts=True).numbers
+    means = {"purity": random["purity"], "coverage": random[f"coverage at {PURE:g}"]}
+    return {f"random {name}": own.mean if own else 0.0 for name, own in means.items()}
 
 
 def _tables(rows: Sequence[Row], seeds: Sequence[int]) -> Iterator[str]:

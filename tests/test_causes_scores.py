@@ -21,6 +21,8 @@ from stoic.causes.scores import (
     stability_of_samples,
     stability_of_seeds,
 )
+from stoic.causes.scores.many import numbers_of
+from stoic.causes.scores.scoring import THRESHOLDS
 
 NAMES = ("blur", "dark", "blur+dark", "roll", UNKNOWN)
 
@@ -167,6 +169,22 @@ def test_owners_say_what_the_clusters_show_of_each_scenario() -> None:
     blur, dark = made.owners(truth, 0.75)
     assert (blur.failures, blur.clusters, blur.purest) == (6, 2, 1.0)
     assert (dark.failures, dark.clusters, dark.purest) == (2, 0, 0.2)
+
+
+@given(some_rows())
+def test_many_draws_at_once_score_as_each_alone(rows: list[Row]) -> None:
+    labels, words = (np.array(each) for each in zip(*rows, strict=True))
+    own = Clusters.of(labels, {}, least=1)
+    rng = np.random.default_rng(0)
+    draws = np.stack([rng.permutation(own.labels) for _ in range(5)])
+    found = numbers_of(draws, Truth.of(words, parts=True), THRESHOLDS)
+    for place, drawn in enumerate(draws):
+        alone = score(Clusters(drawn, {}), words, parts=True).numbers()
+        assert list(alone) == list(found)
+        for name, number in alone.items():
+            wanted = math.nan if number is None else number
+            same = pytest.approx(wanted, abs=1e-12, nan_ok=True)
+            assert found[name][place] == same, name
 
 
 def test_random_clusters_are_as_pure_as_enumerating_them_says() -> None:

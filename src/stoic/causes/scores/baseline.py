@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from stoic.causes.pipeline import Clusters
 from stoic.causes.scores.draws import Draws
-from stoic.causes.scores.scoring import scores_of
+from stoic.causes.scores.many import numbers_of
+from stoic.causes.scores.scoring import THRESHOLDS
 from stoic.causes.scores.truth import Truth
 
-__all__ = ["Baseline", "baseline", "shuffled"]
+__all__ = ["Baseline", "baseline"]
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,6 @@ class Baseline:
             name: None if draws is None else draws.as_record()
             for name, draws in self.numbers.items()
         }
-
-
-def shuffled(clusters: Clusters, rng: np.random.Generator) -> Clusters:
-    """Return clusters of the same sizes, and as much noise, of failures at random."""
-    return replace(clusters, labels=rng.permutation(clusters.labels))
 
 
 def baseline(
@@ -53,5 +49,9 @@ def baseline(
         raise ValueError(f"draws must be at least 1, got {draws}")
     truth = Truth.of(scenarios, parts=parts)
     rng = np.random.default_rng(seed)
-    found = [scores_of(shuffled(clusters, rng), truth).numbers() for _ in range(draws)]
-    return Baseline({name: Draws.of(each[name] for each in found) for name in found[0]})
+    # All draws have the sizes and the noise of these clusters.
+    labels = np.stack([rng.permutation(clusters.labels) for _ in range(draws)])
+    found = numbers_of(labels, truth, THRESHOLDS)
+    return Baseline(
+        {name: Draws.of(own[~np.isnan(own)]) for name, own in found.items()}
+    )
