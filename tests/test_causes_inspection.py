@@ -10,6 +10,7 @@ from stoic.causes.failures import UNKNOWN
 from stoic.causes.pipeline import NOISE, Clusters
 from stoic.causes.scores import (
     AtRandom,
+    FarthestFirst,
     Novelty,
     Order,
     RandomOrder,
@@ -173,7 +174,7 @@ def test_a_share_of_nothing_is_refused() -> None:
         missing(Clusters(np.zeros(5, np.int64), {}), images=1, share=0)
 
 
-ORDERS = (AtRandom(), RoundRobin(), Novelty())
+ORDERS = (AtRandom(), RoundRobin(), Novelty(), FarthestFirst())
 
 
 def blobs(
@@ -248,6 +249,22 @@ def test_novelty_is_what_its_words_say() -> None:
     found = Novelty(neighbours=2)(Clusters(labels, {}), points, 0)
     slow = novelty_restated(labels, points.astype(float), 2)
     assert found.tolist() == slow
+
+
+def test_farthest_first_is_what_its_words_say() -> None:
+    points, _ = blobs([14, 8, 3])
+    found = FarthestFirst()(Clusters(np.full(25, NOISE), {}), points, 0).tolist()
+    away = np.linalg.norm(points - points.mean(0), axis=1)
+    slow = [int(away.argmin())]
+    while len(slow) < 25:
+        left = [i for i in range(25) if i not in slow]
+        slow.append(
+            max(
+                left,
+                key=lambda i: min(np.linalg.norm(points[i] - points[slow], axis=1)),
+            )
+        )
+    assert found == slow
 
 
 def test_a_rare_scenario_inside_a_large_cluster_is_seen_soon() -> None:

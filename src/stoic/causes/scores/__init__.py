@@ -11,7 +11,14 @@ from stoic.causes.scores.composition import Composition, Owner
 from stoic.causes.scores.draws import Draws
 from stoic.causes.scores.inspection import Inspection, inspection
 from stoic.causes.scores.missing import Missing, missing
-from stoic.causes.scores.orders import AtRandom, Novelty, Order, RoundRobin, typical
+from stoic.causes.scores.orders import (
+    AtRandom,
+    FarthestFirst,
+    Novelty,
+    Order,
+    RoundRobin,
+    typical,
+)
 from stoic.causes.scores.scoring import PURE, THRESHOLDS, Scores, score
 from stoic.causes.scores.seen import RandomOrder, first_seen, until_all
 from stoic.causes.scores.stability import (
@@ -30,6 +37,7 @@ __all__ = [
     "Baseline",
     "Composition",
     "Draws",
+    "FarthestFirst",
     "Fit",
     "Inspection",
     "Missing",

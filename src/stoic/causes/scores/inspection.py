@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -35,6 +35,40 @@ class Inspection:
     random_reliable: int
     confidence: float
 
+    @classmethod
+    def of(
+        cls,
+        taken: Sequence[int],
+        randoms: Sequence[RandomOrder],
+        *,
+        confidence: float = 0.95,
+    ) -> Inspection:
+        """Return what draws say together, where each has its random order beside it.
+
+        Args:
+            taken: Images looked at until all scenarios have been seen, in each draw.
+            randoms: The same in random order of the same failures.
+            confidence: Of `reliable`.
+        """
+        if not taken:
+            raise ValueError("orders must be at least one, got none")
+        longest = max(each.failures for each in randoms)
+        seen = np.mean(
+            [
+                np.pad(each.seen, (0, longest - each.failures), constant_values=1.0)
+                for each in randoms
+            ],
+            axis=0,
+        )
+        return cls(
+            draws=len(taken),
+            mean=float(np.mean(taken)),
+            reliable=int(np.quantile(taken, confidence, method="inverted_cdf")),
+            random_mean=float(np.mean([each.mean for each in randoms])),
+            random_reliable=int(np.argmax(seen >= confidence - 1e-12)),
+            confidence=confidence,
+        )
+
     @property
     def saving(self) -> float:
         """Images that must be looked at, as a share of those in random order."""
@@ -60,29 +94,12 @@ def inspection(
             in at least this share of draws.
     """
     taken: list[int] = []
-    chances: dict[int, RandomOrder] = {}
-    truths: list[Truth] = []
+    randoms: list[RandomOrder] = []
+    known: dict[int, tuple[Truth, RandomOrder]] = {}
     for order, truth in orders:
         taken.append(until_all(order, truth))
-        truths.append(truth)
-        if id(truth) not in chances:
-            chances[id(truth)] = RandomOrder.of(truth)
-    if not taken:
-        raise ValueError("orders must be at least one, got none")
-    randoms = [chances[id(truth)] for truth in truths]
-    longest = max(each.failures for each in randoms)
-    seen = np.mean(
-        [
-            np.pad(each.seen, (0, longest - each.failures), constant_values=1.0)
-            for each in randoms
-        ],
-        axis=0,
-    )
-    return Inspection(
-        draws=len(taken),
-        mean=float(np.mean(taken)),
-        reliable=int(np.quantile(taken, confidence, method="inverted_cdf")),
-        random_mean=float(np.mean([each.mean for each in randoms])),
-        random_reliable=int(np.argmax(seen >= confidence - 1e-12)),
-        confidence=confidence,
-    )
+        # The truth is kept, so that no other one can get its number.
+        if id(truth) not in known:
+            known[id(truth)] = truth, RandomOrder.of(truth)
+        randoms.append(known[id(truth)][1])
+    return Inspection.of(taken, randoms, confidence=confidence)

@@ -104,7 +104,7 @@ def _holds(truth: Truth, kinds: int) -> Integers:
 
 def _ratio(count: Integers, covered: Integers) -> Floats:
     found = np.full(len(count), np.nan)
-    return np.divide(count, covered, out=found, where=covered > 0)
+    return np.asarray(np.divide(count, covered, out=found, where=covered > 0))
 
 
 def _entropies(counts: Integers) -> Floats:

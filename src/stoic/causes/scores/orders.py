@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
 from stoic.causes.pipeline import NOISE, Clusters, Features
+from stoic.causes.validity import distances
 
-__all__ = ["AtRandom", "Novelty", "Order", "RoundRobin", "typical"]
+__all__ = ["AtRandom", "FarthestFirst", "Novelty", "Order", "RoundRobin", "typical"]
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -126,6 +127,37 @@ class Novelty:
                 looked.take(looked.most_novel())
             turn += 1
         return np.array(looked.order, np.int64)
+
+
+@dataclass(frozen=True)
+class FarthestFirst:
+    """The most typical image, and then always the one farthest from all seen so far.
+
+    It asks no clusters. After so many images nothing lies farther from them than the
+    next one, and no other choice of as many leaves less than half of that: so what
+    is unlike all else is seen early, a rare scenario or a single odd image.
+
+    References:
+        Gonzalez: Clustering to minimize the maximum intercluster distance. Theor.
+        Comput. Sci. 38, 1985.
+    """
+
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+        return "farthest first"
+
+    def __call__(self, clusters: Clusters, points: Features, seed: int) -> Integers:
+        """Return the failures, the most typical first; nothing is random."""
+        apart = distances(points)
+        far = np.full(len(points), np.inf)
+        order = [int(typical(points, np.arange(len(points)))[0])]
+        while len(order) < len(points):
+            far = np.minimum(far, apart[order[-1]])
+            # So that copies of what has been seen come before what has been seen.
+            far[order[-1]] = -1.0
+            order.append(int(far.argmax()))
+        return np.array(order, np.int64)
 
 
 def typical(points: Features, members: Integers) -> Integers:
