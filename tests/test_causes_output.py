@@ -33,6 +33,15 @@ def test_typical_is_the_middle_and_borderline_the_edge_that_others_are_near() ->
     assert second.borderline.tolist() == [6]
 
 
+def test_an_image_that_is_in_another_cluster_too_is_borderline() -> None:
+    clusters = Clusters.of(np.repeat([0, 1], 5), {})
+    points = np.array([0, 1, 2, 3, 9, 9, 10, 11, 12, 13], np.float32)[:, None]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        first = looks(clusters, points, typical=1, borderline=1)[0]
+    assert first.borderline.tolist() == [4]
+
+
 def test_one_cluster_of_all_has_no_border() -> None:
     clusters = Clusters.of(np.zeros(6, np.int64), {})
     (only,) = looks(clusters, np.arange(6, dtype=np.float32)[:, None])

@@ -240,6 +240,7 @@ def test_pipelines_are_compared_and_the_best_is_first(tmp_path: Path) -> None:
 def test_there_are_99_pipelines_each_with_a_name_of_its_own() -> None:
     names = {pipeline.name for pipeline in all_pipelines()}
     assert len(names) == 99
+    assert len({own.name for own in all_pipelines("markers")} - names) == 9
 
 
 def test_retraining_on_failures_of_each_cluster_mends_others() -> None:

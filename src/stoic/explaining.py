@@ -205,9 +205,14 @@ def _counted(names: Iterable[str]) -> list[tuple[str, int]]:
     return Counter(names).most_common(5)
 
 
-def all_pipelines() -> tuple[Pipeline, ...]:
-    """Return the 99: eleven extractors, three reductions, three clusterings."""
-    return crossed(list(extractors().values())[:ELEVEN], REDUCTIONS, CLUSTERINGS)
+def all_pipelines(*more: str) -> tuple[Pipeline, ...]:
+    """Return the 99: eleven extractors, three reductions, three clusterings.
+
+    Args:
+        *more: Names of further extractors, each with nine pipelines.
+    """
+    chosen = [*extractors().values()][:ELEVEN] + [extractor_of(name) for name in more]
+    return crossed(chosen, REDUCTIONS, CLUSTERINGS)
 
 
 def stages() -> tuple[Mapping[str, Reduction], Mapping[str, Clustering]]:

@@ -56,7 +56,8 @@ def _looks(
         return Looks(own[middle[:typical]], own[middle[::-1][:0]])
     nearest = _apart(points[own], points[others]).min(1)
     # A tiny distance outside is as borderline as it gets, and no division by zero.
-    strange = inside.mean(1) / np.maximum(nearest, np.finfo(np.float64).tiny)
+    with np.errstate(over="ignore"):
+        strange = inside.mean(1) / np.maximum(nearest, np.finfo(np.float64).tiny)
     edge = (-strange).argsort(kind="stable")
     edge = edge[~np.isin(edge, middle[:typical])]
     return Looks(own[middle[:typical]], own[edge[:borderline]])
