@@ -327,6 +327,7 @@ def _scores(found: Explained) -> list[str]:
     random = found.random.numbers["purity"] if found.random else None
     beside = f" (random clusters of the same sizes {random.mean:.1%})" if random else ""
     return [
-        f"purity {purity}{beside}, coverage {own.coverage[0.9]:.1%} of {own.scenarios} causes "
-        f"at 90 % purity, adjusted mutual information {own.information or 0:.2f}"
+        f"purity {purity}{beside}, coverage {own.coverage[0.9]:.1%} of "
+        f"{own.scenarios} causes at 90 % purity, adjusted mutual information "
+        f"{own.information or 0:.2f}"
     ]
