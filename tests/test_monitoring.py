@@ -687,6 +687,7 @@ def test_the_command_tries_a_monitor_on_other_inputs(
     assert "at the calibrated 5.0%" in told and "at exactly 1.0% here" in told
     assert "residual hazard" in told and "\nnon-finite  " in told
     assert "by the trivial one" in told and "\nhit, least found first" in told
+    assert "\nhit at once" in told and "\n4 bits" in told
     assert {each["detector"] for each in card["beside"]} == {"this monitor", "trivial"}
     # One clean run, twelve with single flips, eight with several bits, and up to three
     # of each corruption.
@@ -721,6 +722,12 @@ def test_a_scorecard_is_what_its_rows_say() -> None:
         here = (origin.kind == line.name) & origin.failed
         assert line.recall and line.failed
         assert line.recall.value == pytest.approx((said.label[here] > 0).mean())
+    assert [line.name for line in card.several] == ["1 bit", "2 bits", "4 bits"]
+    for line, bits in zip(card.several, (1, 2, 4), strict=True):
+        assert line.failed
+        assert line.failed.value == pytest.approx(
+            origin.failed[origin.bits == bits].mean()
+        )
     limit = monitor.points.limit(0.05)
     false = card.limits[0.05].clean
     assert false and false.value == pytest.approx((said.score[clean] > limit).mean())

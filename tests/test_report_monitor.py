@@ -70,6 +70,7 @@ SCORECARD: dict[str, Any] = {
     "unlike": [line("blur", 0.611)],
     "strengths": [line("blur 0.5", 0.733), line("blur 9", None)],
     "bits": [line("29", None), line("30", 0.977)],
+    "several": [line("1 bit", 0.955), line("2 bits", 0.466)],
     "sites": [line("conv7.weight", 0.688)],
     "limits": {0.01: {"clean": estimate(0.013), "benign": estimate(0.366)}},
     "scores": [
@@ -100,7 +101,8 @@ SCORECARD: dict[str, Any] = {
     },
 }
 MONITOR: dict[str, Any] = {
-    "about": {"network": NAME, "inputs": 1234, "corruptions": [["blur", 0.5, 0.1]]},
+    "about": {"network": NAME, "inputs": 1234, "corruptions": [["blur", 0.5, 0.1]]}
+    | {"criterion": {"name": "detections-changed", "overlap": 0.5, "confidence": 0.2}},
     "watches": [{"value": "conv1:out"}, {"value": "conv1:out"}],
     "points": {
         "steps": ["+1 if q0 of x > 5", f"-77 if q10 of {NAME} <= 6"],
@@ -124,10 +126,11 @@ def test_the_page_shows_every_number_of_the_scorecard(tmp_path: Path) -> None:
         *("91.1", "92.2", "83.3", "84.4", "7.7", "26.6", "5.5", "71.1", "72.2"),
         *("61.1", "73.3", "97.7", "12.3", "23.4", "321", "6,543", "777", "1,234"),
         *("68.8", "1.3", "36.6", "86.6", "63.3", "52.2", "4,321", "46.6", "0.7"),
-        *("35.5", "94.4", "72.2", "+18.9 (+8.9 to +28.9)", "53.3", "65.5"),
+        *("95.5", "35.5", "94.4", "72.2", "+18.9 (+8.9 to +28.9)", "53.3", "65.5"),
     ):
         assert number in text, number
     assert "if q90 is 1.5 to 2.5:" in text
+    assert "has failed if its numbers of true positives" in text
     assert "conv1" in text and "head" in text and "conv7" in text
     places = [text.index(line) for line in ("-77 if q10", "+1 if q0", "+8 each time")]
     assert places == sorted(places)
@@ -146,11 +149,20 @@ def test_a_page_of_what_was_never_tried_says_so(tmp_path: Path) -> None:
     scorecard = copy.deepcopy(SCORECARD)
     scorecard |= {"kinds": [], "strengths": [], "bits": [line("3", None)], "worth": {}}
     scorecard |= {"sites": [], "scores": [], "limits": {}, "beside": []}
-    scorecard |= {"parts": [], "trivial": None, "trivially": []}
+    scorecard |= {
+        "several": [line("1 bit", 0.9)],
+        "parts": [],
+        "trivial": None,
+        "trivially": [],
+    }
     scorecard["rules"] = scorecard["alarm"] = {"clean": None, "benign": None}
 
     text = page(tmp_path, scorecard, MONITOR)
 
+    assert "bits of a word at once" not in text
+    assert "has failed if its best class is another one" in page(
+        tmp_path, scorecard, MONITOR | {"about": {}}
+    )
     assert text.count("Nothing of that kind was tried, or none of it failed.") == 4
     assert not any(
         f'id="{name}"' in text for name in ("worth", "sites", "score", "beside")

@@ -116,7 +116,7 @@ def test_shades_tell_none_from_few() -> None:
     ],
 )
 def test_criteria_are_put_into_words(criterion: dict[str, Any], words: str) -> None:
-    assert words in criterion_words(a_manifest(criterion=criterion))
+    assert words in criterion_words(criterion)
 
 
 @pytest.mark.parametrize(

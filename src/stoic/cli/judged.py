@@ -30,7 +30,7 @@ def text_of(card: Scorecard) -> Iterator[str]:
         *(_levels(card), _parts(card), _false(card), _kinds(card), _scores(card)),
         *_strengths(card),
         *_beside(card),
-        *(_bits(card), _sites(card), _worth(card)),
+        *(_bits(card), _several(card), _sites(card), _worth(card)),
     )
     yield from map(_shortened, filter(None, tables))
     if any(of is None for line in card.scores for of in line.exact.values()):
@@ -195,6 +195,12 @@ def _best_other(card: Scorecard, said: str, strength: str) -> dict[str, str]:
 def _bits(card: Scorecard) -> Rows:
     """Return bits of which any flip failed, the highest first."""
     return [_alarms("bit", line) for line in reversed(card.bits) if line.recall]
+
+
+def _several(card: Scorecard) -> Rows:
+    """Return how many bits of a word were hit at once, if not always as many."""
+    lines = card.several if len(card.several) > 1 else ()
+    return [_alarms("hit at once", line) for line in lines]
 
 
 def _sites(card: Scorecard) -> Rows:

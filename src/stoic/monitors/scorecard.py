@@ -82,7 +82,8 @@ class Scorecard:
         kinds: Alarms of the rules by kind of fault, kinds it never saw among them.
         unlike: The same for the calibrated alarm.
         strengths: Alarms of the rules by corruption and strength.
-        bits: Alarms of the rules by the bit that was hit.
+        bits: Alarms of the rules by the bit that a single flip hit.
+        several: The same by how many bits of a word were hit at once.
         sites: The same by the value or weight that was hit.
         limits: False alarms at the calibrated limits of the score, by promised rate.
         scores: What the score can do, by kind and then by kind and strength.
@@ -103,6 +104,7 @@ class Scorecard:
     unlike: tuple[Line, ...]
     strengths: tuple[Line, ...]
     bits: tuple[Line, ...]
+    several: tuple[Line, ...]
     sites: tuple[Line, ...]
     limits: dict[float, FalseAlarms]
     scores: tuple[ScoreLine, ...]
@@ -164,6 +166,7 @@ def scorecard(
         unlike=by(said.unlike, "kind"),
         strengths=by(said.label > 0, "strength"),
         bits=by(said.label > 0, "bit"),
+        several=by(said.label > 0, "bits"),
         sites=by(said.label > 0, "site"),
         limits={rate: false(said.score > limit) for rate, limit in limits.items()},
         scores=tuple(_scores(own, said.score, resamples, limits)),

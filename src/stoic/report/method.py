@@ -120,7 +120,7 @@ def _faults(manifest: Manifest) -> Iterator[Fact]:
         scope = "; a fault in an activation or input hits the row of one input"
     yield Fact("Fault space", f"{space.size:,} faults in {sites}{scope}")
     yield Fact("Plan", f"{plan_words(manifest)}; seed {manifest.seed}")
-    yield Fact("Criterion", f"an input fails if {criterion_words(manifest)}")
+    yield Fact("Criterion", f"an input fails if {criterion_words(manifest.criterion)}")
 
 
 def _counted(number: int, kind: str) -> str:

@@ -16,10 +16,13 @@ from stoic.report.panels import Panel, bits_panel, strength_panels
 from stoic.report.plots import Line, Plot, Scale, Tick
 from stoic.report.templating import rendered
 from stoic.report.text import aligned, limits, percent, span
+from stoic.report.words import criterion_words
 
 __all__ = ["Card", "write_monitor_report"]
 
 Record: TypeAlias = Mapping[str, Any]
+# What fails by files of monitors that do not say.
+_DECISION = {"name": "top1-changed"}
 _FAULT_FREE = "rules: fault-free inferences"
 # Points of the score that are told; there may be hundreds.
 _TOLD = 12
@@ -77,7 +80,8 @@ class Card:
         strengths: By corruption and strength.
         panels: The same with areas of the score, by corruption.
         bits: By the bit that was hit.
-        word: The same as a panel, with how many flips fail.
+        several: By how many bits were hit at once; empty if always as many.
+        word: By bit, as a panel, with how many flips fail.
         sites: By the value or weight that was hit.
         areas: How well the score sorts, by kind.
         heads: Of a table of all numbers of the score: what recall is told at.
@@ -89,6 +93,7 @@ class Card:
         spans: Feature, lower and upper end of what the alarm takes for usual.
         rate: False alarms that the alarm promises at most.
         calibrated: Fault-free inputs that the promise rests on.
+        criterion: When an inference has failed.
         about: How it was fitted: name and text.
     """
 
@@ -107,6 +112,7 @@ class Card:
     strengths: Plot
     panels: tuple[Panel, ...]
     bits: Plot
+    several: Plot
     word: Panel
     sites: Plot
     areas: Plot
@@ -119,6 +125,7 @@ class Card:
     spans: tuple[tuple[str, str, str], ...]
     rate: float
     calibrated: int
+    criterion: str
     about: tuple[tuple[str, str], ...]
 
     @property
@@ -162,7 +169,7 @@ def _card(scorecard: Record, monitor: Record, rules: Sequence[str]) -> Card:
     (found,) = sdc["classes"]
     alarm = monitor["alarm"]
     ends, scores = alarm["spans"].items(), scorecard.get("scores", [])
-    kinds = len(scorecard["kinds"])
+    kinds, several = len(scorecard["kinds"]), scorecard.get("several", [])
     watched = *(w["value"] for w in monitor["watches"]), *monitor.get("checksums", {})
     return Card(
         network=str(monitor["about"].get("network", "a network")),
@@ -185,6 +192,7 @@ def _card(scorecard: Record, monitor: Record, rules: Sequence[str]) -> Card:
         strengths=_recalls(scorecard["strengths"]),
         panels=strength_panels(scorecard),
         bits=_recalls(reversed(scorecard["bits"])),
+        several=_recalls(several if len(several) > 1 else ()),
         word=bits_panel(scorecard["bits"]),
         sites=_recalls(scorecard.get("sites", [])),
         areas=_plot((each["name"], each["auroc"]) for each in scores[:kinds]),
@@ -197,6 +205,7 @@ def _card(scorecard: Record, monitor: Record, rules: Sequence[str]) -> Card:
         spans=tuple((name, numeral(a), numeral(b)) for name, (a, b) in ends),
         rate=alarm["rate"],
         calibrated=alarm["rows"],
+        criterion=criterion_words(monitor["about"].get("criterion", _DECISION)),
         about=tuple(_told(monitor["about"])),
     )
 

@@ -111,7 +111,7 @@ def _contents(run: Run, about: About, with_nonfinite: bool) -> _Contents:
         manifest=manifest,
         summary=summary(manifest, whole.estimate),
         whole=plot([(manifest.network.name, "", "", whole)]),
-        criterion=criterion_words(manifest),
+        criterion=criterion_words(manifest.criterion),
         planned=planned(manifest),
         tallies=counts,
         about=about,

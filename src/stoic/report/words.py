@@ -48,9 +48,8 @@ _MODES = {
 }
 
 
-def criterion_words(manifest: Manifest) -> str:
-    """Say when an input fails."""
-    record = manifest.criterion
+def criterion_words(record: Mapping[str, Any]) -> str:
+    """Say when an input fails, by the record of a criterion."""
     own = "the user's own criterion {name} says so"
     return _filled(_CRITERIA.get(str(record.get("name")), own), record)
 
