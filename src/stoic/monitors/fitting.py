@@ -138,7 +138,9 @@ def _times(count: int) -> int:
     return math.ceil(1.5 * _FEWEST / max(count, 1))
 
 
-def unlearnable(learning: Traces, choosing: Traces) -> tuple[str, ...]:
+def unlearnable(
+    learning: Traces, choosing: Traces, *, few: bool = False
+) -> tuple[str, ...]:
     """Return corruptions that fail too seldom to learn from, whatever their strength.
 
     More inputs would not help: even the largest strength was below the least share.
@@ -146,6 +148,7 @@ def unlearnable(learning: Traces, choosing: Traces) -> tuple[str, ...]:
     Args:
         learning: Traces to learn from.
         choosing: Traces to choose features by.
+        few: Whether there are no more inputs, so that more would help, but cannot.
     """
 
     def failed(traces: Traces, kind: str) -> int:
@@ -156,7 +159,7 @@ def unlearnable(learning: Traces, choosing: Traces) -> tuple[str, ...]:
         kind
         for kind in classes_of(learning)[1:]
         if kind != MEMORY
-        and origin.share[origin.kind == kind].max() < min(SHARES)
+        and (few or origin.share[origin.kind == kind].max() < min(SHARES))
         and (failed(own, kind) < _FEWEST or not failed(other, kind))
     )
 

@@ -113,9 +113,11 @@ def gathered(
 
     learning = traces(parts.learning(inputs), known)
     choosing = traces(parts.choosing(inputs), known)
-    seldom = unlearnable(learning, choosing)
+    few = parts.learning_count < _FEW
+    seldom = unlearnable(learning, choosing, few=few)
     for kind in seldom:
-        say(f"{kind} hardly makes the network fail: it is left out of the lesson")
+        why = "has too few failures" if few else "hardly makes the network fail"
+        say(f"{kind} {why}: it is left out of the lesson")
     return Gathered(
         learning.rows(~np.isin(learning.origin.kind, seldom)),
         choosing.rows(~np.isin(choosing.origin.kind, seldom)),
