@@ -41,8 +41,10 @@ def test_sums_are_those_of_float64_rounded_up() -> None:
     most = [torch.rand(2, 5, 4, 4).double() * 10.0**k for k in (-30, 0, 30)]
     exact, amounts = gradient.double(), torch.stack(most)
 
-    both, _ = Weights(gradient).of(Amounts.of("step", most))
-    rise, fall = Weights(gradient).of(Amounts.of("step", most, convex=True))
+    both, _ = Weights(gradient).of(Amounts.of("step", torch.stack(most)))
+    rise, fall = Weights(gradient).of(
+        Amounts.of("step", torch.stack(most), convex=True)
+    )
 
     size = (exact.abs() * amounts[:, None]).flatten(3).sum(3)
     up = (exact.clamp(min=0) * amounts[:, None]).flatten(3).sum(3)
@@ -56,7 +58,7 @@ def test_norms_bound_where_elements_say_less() -> None:
     gradient, off = torch.randn(3, 2, 6), torch.rand(2, 6).double() * 100
     off[:, ::2] = 0.0
     norm_of_all = torch.ones(2, dtype=torch.float64)
-    amounts = Amounts.of("step", [off], convex=True).bounded([norm_of_all])
+    amounts = Amounts.of("step", off[None], convex=True).bounded(norm_of_all[None])
 
     rise, fall = Weights(gradient).of(amounts)
 
@@ -77,8 +79,8 @@ def test_what_is_carried_on_weighs_as_it_did() -> None:
         lambda value: value.unflatten(-1, (4, 2)).sum(-1),
         lambda result: result.repeat_interleave(2, -1),
     )
-    amounts = Amounts.of("step", [torch.rand(2, 8).double()], convex=True)
-    amounts = amounts.bounded([torch.full((2,), 0.3, dtype=torch.float64)])
+    amounts = Amounts.of("step", torch.rand(1, 2, 8).double(), convex=True)
+    amounts = amounts.bounded(torch.full((1, 2), 0.3, dtype=torch.float64))
 
     before = Weights(alone.spread(later) * weights).of(amounts)
     after = Weights(later).of(amounts.through(alone))
@@ -87,7 +89,7 @@ def test_what_is_carried_on_weighs_as_it_did() -> None:
         # Where signs change, norms are those of both directions.
         assert (other >= one * (1 - 1e-4)).all()
         assert (other <= one * 3).all()
-    plain = Amounts.of("step", [torch.rand(2, 8).double()])
+    plain = Amounts.of("step", torch.rand(1, 2, 8).double())
     one, _ = Weights(alone.spread(later) * weights).of(plain)
     other, _ = Weights(later).of(plain.through(alone))
     assert torch.allclose(one, other, rtol=1e-4)
@@ -98,7 +100,7 @@ def test_what_is_infinite_stays_so_and_spoils_nothing_else() -> None:
     off = torch.ones(2, 3, dtype=torch.float64)
     off[0, 1] = torch.inf
 
-    found, _ = Weights(gradient).of(Amounts.of("step", [off]))
+    found, _ = Weights(gradient).of(Amounts.of("step", off[None]))
 
     assert found[0, 0, 0] == torch.inf
     assert 3 <= found[0, 0, 1] < 3.001
@@ -122,7 +124,7 @@ def test_maxima_of_ties_bend_as_far_as_corners_do_and_only_upwards() -> None:
     reach = reached(program, [x], Perturbation(radius=0.3))
     passed, (given,) = reach.passed[name], reach.given.values()
     alone, golden = passed.turn.alone, reach.values[name]
-    assert alone is not None
+    assert alone is not None and passed.turn.bend is not None
     largest = torch.zeros_like(golden)
 
     for turn in range(400):

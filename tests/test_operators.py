@@ -30,7 +30,7 @@ def registry() -> set[Any]:
     """Every operator that a rule of the room is registered for."""
     room = "stoic.sensitivity."
     tables = {
-        "operators": ("_OWN",),
+        "operators": ("_OWN", "_TOGETHER"),
         "operators.linear": ("_LINEAR",),
         "operators.summing": ("_TERMS",),
         "operators.weighed": ("_CONVOLUTIONS", "_TURNED", "_PRODUCTS"),

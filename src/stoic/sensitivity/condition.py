@@ -24,7 +24,7 @@ from stoic.sensitivity.linearised import Linearised, linearised, linearised_by
 from stoic.sensitivity.norms import Store
 from stoic.sensitivity.operators.contract import OWN, UP, two_norm
 from stoic.sensitivity.perturbation import Perturbation
-from stoic.sensitivity.reach import Reach, reached, reached_by
+from stoic.sensitivity.reach import Reach, Reaches, reached, reached_by
 
 __all__ = ["Condition", "condition", "conditions", "kept"]
 
@@ -113,53 +113,74 @@ def conditions(
     """
     gain = gain_by_norms({} if store is None else store)
     reaches = reached_by(program, leaves, perturbations, gain)
-    judged = reaches[0].values[scores]
+    judged = reaches.values[scores]
     # Scores that nothing moves are refused before any way back.
-    reaches[0].moved(scores)
+    reaches.moved(scores)
     count = judged[0].numel()
     if count > _MOST_SCORES:
-        return [_condition(reach, scores, None) for reach in reaches]
+        return [_condition(reaches, at, scores) for at in range(len(perturbations))]
     wanted = torch.eye(count).reshape(count, 1, *judged.shape[1:])
     ways = linearised_by(reaches, scores, wanted)
-    return [
-        _condition(reach, scores, way) for reach, way in zip(reaches, ways, strict=True)
-    ]
+    golden = _Golden.of(ways[0], reaches)
+    return [_condition(reaches, at, scores, way, golden) for at, way in enumerate(ways)]
 
 
-def _condition(reach: Reach, scores: str, way: Linearised | None) -> Condition:
-    judged = reach.values[scores]
+def _condition(
+    reaches: Reaches,
+    at: int,
+    scores: str,
+    way: Linearised | None = None,
+    golden: _Golden | None = None,
+) -> Condition:
+    judged = reaches.values[scores]
     unknown = torch.full((len(judged),), math.inf, dtype=torch.float64)
     bound = local = average = unknown
-    if way is not None:
-        local, average = _golden(way, reach)
-        bound = _total(way, reach, local) * UP
-    moved = [reach.given[name] for name in reach.given]
+    if way is not None and golden is not None:
+        local, average = golden.local[at], golden.average[at]
+        bound = _total(way.most, local, golden.boxed[at]) * UP
+    norms = [moved.norm[at] for moved in reaches.given.values()]
     return Condition(
-        product=reach.product(scores),
-        interval=reach.moved(scores).norm,
+        product=reaches.product(scores)[at],
+        interval=reaches.moved(scores).norm[at],
         linearised=bound,
         local=local,
         average=average,
-        perturbed=_root_of_squares([each.norm for each in moved], len(judged)),
+        perturbed=_root_of_squares(norms, len(judged)),
         scores=two_norm(judged.abs()),
         by_step={} if way is None else way.by_step,
     )
 
 
-def _golden(way: Linearised, reach: Reach) -> tuple[Tensor, Tensor]:
-    """Return what the golden derivative makes of the worst and a random deviation."""
-    worst, mean = [], []
-    for name, moved in reach.given.items():
-        if name not in way.gradients:
-            continue
-        rows = way.gradients[name].flatten(2).transpose(0, 1).double()
-        worst.append(_spectral(rows) * moved.norm)
-        mean.append(rows.square().sum((1, 2)) / rows.shape[2] * moved.norm.square())
-    if not worst:
-        nothing = torch.zeros_like(way.rise[0])
-        return nothing, nothing
-    mean_square = torch.stack(mean).sum(0).nan_to_num(math.inf, math.inf)
-    return torch.stack(worst).sum(0), mean_square.sqrt()
+@dataclass(frozen=True)
+class _Golden:
+    """What the golden derivative makes of deviations, by perturbation.
+
+    Args:
+        local: Of the worst one of the inputs, [perturbations, inputs].
+        average: Of a random one, likewise.
+        boxed: Of each output at most, by elements,
+            [perturbations, outputs, inputs].
+    """
+
+    local: Tensor
+    average: Tensor
+    boxed: Tensor
+
+    @classmethod
+    def of(cls, way: Linearised, reaches: Reaches) -> _Golden:
+        """Look at the gradients of all inputs, which are those of any perturbation."""
+        local = square = torch.zeros_like(next(iter(reaches.passed.values())).product)
+        boxed = local[:, None].expand(-1, len(way.rise), -1)
+        for name, moved in reaches.given.items():
+            if name not in way.gradients:
+                continue
+            rows = way.gradients[name].flatten(2).transpose(0, 1).double()
+            local = local + _spectral(rows) * moved.norm
+            mean = rows.square().sum((1, 2)) / rows.shape[2]
+            square = square + mean * moved.norm.square()
+            most = moved.most.double().flatten(2).permute(1, 2, 0)
+            boxed = boxed + torch.bmm(rows.abs(), most).permute(2, 1, 0)
+        return cls(local, square.nan_to_num(math.inf, math.inf).sqrt(), boxed)
 
 
 def _spectral(rows: Tensor) -> Tensor:
@@ -178,18 +199,12 @@ def _spectral(rows: Tensor) -> Tensor:
     return ((largest * (1 + slack)).sqrt() * scale * UP).where(known, math.inf)
 
 
-def _total(way: Linearised, reach: Reach, local: Tensor) -> Tensor:
-    """Add what was left out of the golden derivative.
+def _total(rest: Tensor, local: Tensor, boxed: Tensor) -> Tensor:
+    """Add what was left out of the golden derivative, [outputs, inputs].
 
     A box about the inputs is bounded by elements as well.
     """
-    rest = way.most
-    boxed = rest.clone()
-    for name, moved in reach.given.items():
-        if name in way.gradients:
-            size = way.gradients[name].abs() * moved.most
-            boxed += size.flatten(2).sum(2)
-    least = torch.minimum(local + rest.norm(dim=0), boxed.norm(dim=0))
+    least = torch.minimum(local + rest.norm(dim=0), (rest + boxed).norm(dim=0))
     return least.nan_to_num(math.inf, math.inf)
 
 

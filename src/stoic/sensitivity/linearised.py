@@ -23,9 +23,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from stoic.sensitivity.amounts import Amounts, Weights
+from stoic.sensitivity.amounts import Amounts, Columns, Weights
 from stoic.sensitivity.operators.contract import OWN, UP, Alone, two_norm
-from stoic.sensitivity.reach import Passed, Reach
+from stoic.sensitivity.reach import Passed, Reach, Reaches
 
 __all__ = ["Linearised", "linearised", "linearised_by"]
 
@@ -65,24 +65,23 @@ def linearised(reach: Reach, scores: str, wanted: Tensor) -> Linearised:
         scores: The value that is judged.
         wanted: Weights of the scores, [outputs, inputs or 1, *scores].
     """
-    (found,) = linearised_by([reach], scores, wanted)
+    (found,) = linearised_by(reach.whole, scores, wanted)
     return found
 
 
 @torch.no_grad()
-def linearised_by(
-    reaches: Sequence[Reach], scores: str, wanted: Tensor
-) -> list[Linearised]:
+def linearised_by(reaches: Reaches, scores: str, wanted: Tensor) -> list[Linearised]:
     """Return the same for several perturbations of one golden run."""
     legs = _legs(reaches, scores)
-    value = reaches[0].values[scores]
+    columns = {name: leg.arrived() for name, leg in legs.items() if leg.amounts}
+    value = reaches.values[scores]
     seed = wanted.float().expand(-1, *value.shape)
-    largest = max(reaches[0].values[name].numel() for name in (scores, *legs))
+    largest = max(reaches.values[name].numel() for name in (scores, *legs))
     parts = [
-        _way_back(legs, scores, part)
+        _way_back(legs, columns, scores, part)
         for part in seed.split(max(1, _AT_ONCE // largest))
     ]
-    return [_of_parts(parts, at) for at in range(len(reaches))]
+    return [_of_parts(parts, at) for at in range(len(reaches.moved(scores).norm))]
 
 
 @dataclass(frozen=True)
@@ -90,23 +89,33 @@ class _Leg:
     """Steps that gradients pass at once.
 
     Args:
-        passed: The last of them, for each perturbation.
+        passed: The last of them.
         reads: What the first of them reads.
         moved: 2-norm of how far each of that may move, [perturbations, inputs].
-        amounts: What they add, and what came to them element by element.
+        amounts: What they add, and what came to them element by element, with what it
+            has passed since.
         alone: Their derivative, if elements are kept apart.
     """
 
     passed: Passed
     reads: tuple[str, ...]
     moved: tuple[Tensor, ...]
-    amounts: tuple[Amounts, ...]
+    amounts: tuple[tuple[Amounts, Alone | None], ...]
     alone: Alone | None
 
+    def arrived(self) -> Columns:
+        """Return what they add, where gradients meet it."""
+        return Columns.of(
+            [
+                amounts if way is None else amounts.through(way)
+                for amounts, way in self.amounts
+            ]
+        )
 
-def _legs(reaches: Sequence[Reach], scores: str) -> dict[str, _Leg]:
+
+def _legs(reaches: Reaches, scores: str) -> dict[str, _Leg]:
     """Join steps that keep elements apart, by the value that they end with."""
-    every = [*reaches[0].passed.values()]
+    every = [*reaches.passed.values()]
     readers = Counter(name for each in every for name in each.call.reads)
     legs: dict[str, _Leg] = {}
     for passed in every:
@@ -117,7 +126,10 @@ def _legs(reaches: Sequence[Reach], scores: str) -> dict[str, _Leg]:
         if alone is None or before is None or readers[read] > 1 or read == scores:
             legs[name] = leg
             continue
-        carried = tuple(each.through(alone) for each in before.amounts)
+        carried = tuple(
+            (amounts, alone if way is None else alone.after(way))
+            for amounts, way in before.amounts
+        )
         if before.alone is None:
             legs[read] = replace(before, amounts=())
         else:
@@ -128,23 +140,20 @@ def _legs(reaches: Sequence[Reach], scores: str) -> dict[str, _Leg]:
     return legs
 
 
-def _leg(reaches: Sequence[Reach], passed: Passed) -> _Leg:
-    name, reads = passed.call.step.name, passed.call.reads
-    each = [reach.passed[name] for reach in reaches]
-    moved = tuple(
-        torch.stack([reach.moved(read).norm for reach in reaches]) for read in reads
-    )
+def _leg(reaches: Reaches, passed: Passed) -> _Leg:
+    name, reads, turn = passed.call.step.name, passed.call.reads, passed.turn
     amounts = []
-    if any(isinstance(one.source, Tensor) for one in each):
-        zero = torch.zeros_like(passed.call.result)
-        amounts.append(Amounts.of(name, [zero + one.source for one in each]))
-    turns = [one.turn for one in each]
-    bends = [turn.bend for turn in turns if isinstance(turn.bend, Tensor)]
-    if len(bends) == len(turns) and any(bool(bend.any()) for bend in bends):
-        bent = Amounts.of(name, bends, convex=passed.turn.convex)
-        norms = [turn.bend_norm for turn in turns if isinstance(turn.bend_norm, Tensor)]
-        amounts.append(bent.bounded(norms) if len(norms) == len(turns) else bent)
-    return _Leg(passed, reads, moved, tuple(amounts), passed.turn.alone)
+    if turn.source is not None:
+        amounts.append(Amounts.of(name, turn.source))
+    if turn.bend is not None:
+        bent = Amounts.of(name, turn.bend, convex=turn.convex)
+        if bool((turn.bend > 0).any()):
+            norm = turn.bend_norm
+            amounts.append(bent if norm is None else bent.bounded(norm))
+    return _Leg(
+        *(passed, reads, tuple(reaches.moved(read).norm for read in reads)),
+        *(tuple((each, None) for each in amounts), turn.alone),
+    )
 
 
 @dataclass(frozen=True)
@@ -157,7 +166,12 @@ class _Back:
     by_step: Mapping[str, Tensor]
 
 
-def _way_back(legs: Mapping[str, _Leg], scores: str, seed: Tensor) -> _Back:
+def _way_back(
+    legs: Mapping[str, _Leg],
+    columns: Mapping[str, Columns],
+    scores: str,
+    seed: Tensor,
+) -> _Back:
     gradients = {scores: seed}
     rise = fall = torch.zeros(())
     by_step: dict[str, Tensor] = {}
@@ -165,51 +179,67 @@ def _way_back(legs: Mapping[str, _Leg], scores: str, seed: Tensor) -> _Back:
         if name not in gradients:
             continue
         gradient = gradients.pop(name)
-        weights = Weights(gradient) if leg.amounts else None
-        for amounts in leg.amounts:
-            assert weights is not None
-            up, down = weights.of(amounts)
-            rise, fall = rise + up, fall + down
-            most = torch.maximum(up, down)
-            by_step[amounts.step] = by_step.get(amounts.step, 0.0) + most
+        weights = Weights(gradient)
+        if name in columns:
+            ours = columns[name]
+            sums = weights.each(ours)
+            for amounts, (up, down) in zip(ours.amounts, sums, strict=True):
+                rise, fall = rise + up, fall + down
+                most = torch.maximum(up, down)
+                by_step[amounts.step] = by_step.get(amounts.step, 0.0) + most
         for moved, (read, found, off) in zip(
-            leg.moved, _back(leg, gradient), strict=True
+            leg.moved, _back(leg, gradient, weights.top), strict=True
         ):
             if read in gradients:
                 found = gradients[read] + found
-                off = off + _largest(found) * _SINGLE
+                off = off + _floored(found.abs().amax(0)) * _SINGLE
             gradients[read] = found
             lost = _lost(off, moved)
             rise, fall = rise + lost, fall + lost
     return _Back(gradients, rise, fall, by_step)
 
 
-def _back(leg: _Leg, gradient: Tensor) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """Yield gradients of what is read, and what elements of all may be off by."""
+def _back(
+    leg: _Leg, gradient: Tensor, top: Tensor
+) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """Yield gradients of what is read, and what elements of all may be off by.
+
+    Args:
+        leg: What is passed.
+        gradient: Of its result, [outputs, *result].
+        top: The largest size of each element over all outputs.
+    """
     if leg.alone is not None:
-        found = leg.alone.spread(gradient) * leg.alone.weights
         # Each weight is rounded, and so is the product.
-        yield leg.reads[0], found, _largest(found) * (4 * leg.alone.steps * _SINGLE)
+        share = 4 * leg.alone.steps * _SINGLE
+        size = leg.alone.onto(top, leg.alone.weights.abs())
+        yield leg.reads[0], leg.alone.back(gradient), _floored(size) * share
         return
-    adjoint, size = leg.passed.turn.adjoint, _largest(gradient)
+    adjoint, size = leg.passed.turn.adjoint, _floored(top)[None]
     if adjoint.single:
-        parts, share = adjoint.signed(gradient), (adjoint.fan + 8) * _SINGLE
-    else:
-        parts, share = adjoint.signed(gradient.double()), adjoint.fan * OWN
-    blurs = adjoint.absolute(size * share)
+        # Its result is float32 already: that rounding is one of these.
+        blurs = adjoint.absolute(size * ((adjoint.fan + 8) * _SINGLE))
+        for read, part, blur in zip(
+            leg.reads, adjoint.signed(gradient), blurs, strict=True
+        ):
+            yield read, part, blur[0] * UP
+        return
+    blurs = adjoint.absolute(size * (adjoint.fan * OWN))
+    parts = adjoint.signed(gradient.double())
     for read, part, blur in zip(leg.reads, parts, blurs, strict=True):
         single = part.float()
-        yield read, single, (blur + _largest(single) * _SINGLE) * UP
+        largest = _floored(single.abs().amax(0))
+        yield read, single, (blur[0] + largest * _SINGLE) * UP
 
 
-def _largest(gradient: Tensor) -> Tensor:
-    """Return the largest size of each element over all outputs, and a floor."""
-    return gradient.abs().amax(0, keepdim=True).double() + 1e-37
+def _floored(largest: Tensor) -> Tensor:
+    """Return it in float64, with room for what float32 has no numbers for."""
+    return largest.double() + 1e-37
 
 
 def _lost(off: Tensor, moved: Tensor) -> Tensor:
     """Bound what is left out with parts of gradients, [perturbations, 1, inputs]."""
-    lost = two_norm(off[0]) * moved * UP
+    lost = two_norm(off) * moved * UP
     return lost.nan_to_num(torch.inf, torch.inf)[:, None]
 
 

@@ -89,7 +89,7 @@ class WrongWords:
 
     perturbation: Perturbation
     stored: Mapping[str, Any] = field(default_factory=dict)
-    made: Mapping[str, torch.Tensor | None] = field(default_factory=dict)
+    made: dict[str, Any] = field(default_factory=dict)
 
     def share(self, name: str | None) -> float:
         """Return the relative error of every word of a tensor, if that is all of it."""

@@ -13,7 +13,7 @@ from stoic.sensitivity.linear import compose
 from stoic.sensitivity.maps import linear_map
 from stoic.sensitivity.norms import Store, norm
 from stoic.sensitivity.operators.contract import two_norm
-from stoic.sensitivity.reach import Passed, Reach
+from stoic.sensitivity.reach import OnePassed, Reach
 
 __all__ = ["LayerGain", "profile"]
 
@@ -51,7 +51,7 @@ def profile(reach: Reach, store: Store) -> tuple[LayerGain, ...]:
     return tuple(layer for layer in layers if layer is not None)
 
 
-def _layer(passed: Passed, reach: Reach, store: Store) -> LayerGain | None:
+def _layer(passed: OnePassed, reach: Reach, store: Store) -> LayerGain | None:
     call = passed.call
     weights = [call.golden(name) for name in call.step.inputs if name in call.fixed]
     # A layer mixes what it reads with a stored weight.

@@ -3,84 +3,58 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from stoic.network.certified.contract import Call
-from stoic.network.folds import only_norm
 from stoic.network.program import Program, Values
 from stoic.network.smooth import floats
 from stoic.sensitivity.judged import NotFiniteError
-from stoic.sensitivity.operators import turn_of
-from stoic.sensitivity.operators.always import Always, always_of
-from stoic.sensitivity.operators.contract import (
-    UP,
-    Adjoint,
-    Crossing,
-    Moved,
-    Turn,
-    beside,
-    two_norm,
-)
+from stoic.sensitivity.operators.always import Always
+from stoic.sensitivity.operators.contract import UP, Moved, Moves, single
 from stoic.sensitivity.parts import Parts
+from stoic.sensitivity.passing import (
+    Gain,
+    NotKnownError,
+    OnePassed,
+    Passed,
+    Passing,
+    stood_still,
+)
 from stoic.sensitivity.perturbation import Perturbation, WrongWords
 from stoic.sensitivity.still import Still
 from stoic.sensitivity.stored import error_of
 
-__all__ = ["Gain", "NotKnownError", "Passed", "Reach", "reached", "reached_by", "wide"]
+__all__ = ["Gain", "NotKnownError", "OnePassed", "Passed", "Reach", "Reaches"]
+__all__ += ["reached", "reached_by", "wide"]
 
 _SIZE = torch.ops.aten.sym_size.int
-Gain: TypeAlias = Callable[..., float]
-"""From a linear step, or two in a row, to the 2-norm of their map, or infinity."""
-
-
-class NotKnownError(ValueError):
-    """An operator has no bound; the message names it and says what to do."""
 
 
 @dataclass(frozen=True)
-class Passed:
-    """A step whose result may move.
-
-    Args:
-        call: The step on golden values, float64.
-        turn: What it does with what it reads.
-        source: What it adds to the deviation by itself: rounding, and wrong stored
-            words; 0 of an exact step.
-        moved: How far its result may move in all.
-        product: The same by norms of operators alone: the 2-norm, [inputs].
-    """
-
-    call: Call
-    turn: Turn
-    source: Tensor | float
-    moved: Moved
-    product: Tensor
-
-
-@dataclass(frozen=True)
-class Reach:
-    """All that a program can become, on one batch.
+class Reaches:
+    """All that a program can become on one batch, by each of several perturbations.
 
     Args:
         program: In float64.
         values: Golden values.
         given: How far each input of the program may move, by name.
         passed: The steps that move, by name, in order.
-        errors: Of values made of stored words alone, by name.
+        wrong: Errors of stored words, and of what is made of them alone, by each.
     """
 
     program: Program
     values: Values
-    given: Mapping[str, Moved]
+    given: Mapping[str, Moves]
     passed: dict[str, Passed]
-    errors: dict[str, Any]
+    wrong: tuple[WrongWords, ...]
 
-    def moved(self, name: str) -> Moved:
+    def moved(self, name: str) -> Moves:
         """Return how far a value that deviates may move.
 
         Raises:
@@ -97,6 +71,50 @@ class Reach:
         """Return the same by norms of operators alone."""
         norm = self.moved(name).norm
         return self.passed[name].product if name in self.passed else norm
+
+
+@dataclass(frozen=True)
+class Reach:
+    """The same by one perturbation.
+
+    Args:
+        whole: By that one alone.
+    """
+
+    whole: Reaches
+
+    @property
+    def program(self) -> Program:
+        """In float64."""
+        return self.whole.program
+
+    @property
+    def values(self) -> Values:
+        """Golden values."""
+        return self.whole.values
+
+    @cached_property
+    def given(self) -> dict[str, Moved]:
+        """How far each input of the program may move, by name."""
+        return {name: moved.of(0) for name, moved in self.whole.given.items()}
+
+    @cached_property
+    def passed(self) -> dict[str, OnePassed]:
+        """The steps that move, by name, in order."""
+        return {name: each.of(0) for name, each in self.whole.passed.items()}
+
+    @property
+    def errors(self) -> dict[str, Any]:
+        """Of values made of stored words alone, by name."""
+        return self.whole.wrong[0].made
+
+    def moved(self, name: str) -> Moved:
+        """Return how far a value that deviates may move.
+
+        Raises:
+            NotKnownError: It hangs on whole numbers in a way that is not followed.
+        """
+        return self.whole.moved(name).of(0)
 
 
 def wide(program: Program) -> Program:
@@ -139,8 +157,7 @@ def reached(
         NotKnownError: An operator has no bound.
         ValueError: A golden value is not finite.
     """
-    (found,) = reached_by(program, leaves, [perturbation], gain)
-    return found
+    return Reach(reached_by(program, leaves, [perturbation], gain))
 
 
 @torch.no_grad()
@@ -149,7 +166,7 @@ def reached_by(
     leaves: Sequence[Any],
     perturbations: Sequence[Perturbation],
     gain: Gain = lambda *calls: math.inf,
-) -> list[Reach]:
+) -> Reaches:
     """Return the same for several perturbations, each by itself, in one golden run.
 
     Arguments and errors are those of `reached`.
@@ -158,64 +175,81 @@ def reached_by(
     ours = wide(program)
     values = ours.given([_wide(leaf) for leaf in leaves])
     floating = [name for name in ours.inputs if floats(values[name])]
-    reaches = [
-        Reach(ours, values, _all_given(values, floating, each), {}, {})
-        for each in perturbations
-    ]
-    both = [*zip(reaches, perturbations, strict=True)]
+    given = _all_given(values, floating, perturbations)
+    wrong = tuple(WrongWords(each, ours.stored, {}) for each in perturbations)
     fixed = {*ours.stored, *(set(ours.inputs) - {*floating})}
-    count = _count(leaves)
-    parts, still = Parts(ours, values, fixed, count), Still(ours, values, fixed, count)
-    for step in (part for whole in ours.steps for part in parts.of(whole)):
-        values[step.name] = step(values.__getitem__)
-        for name in still.read_by(step):
-            fixed.remove(name)
-            for reach in reaches:
-                error = reach.errors.pop(name)
-                reach.passed[name] = _still(still.calls[name], error)
-        call = Call(step, values.__getitem__, fixed.intersection(step.inputs))
-        if step.op is _SIZE or fixed.issuperset(step.inputs):
-            errors = [_error(call, reach, each) for reach, each in both]
-            if still.begins(call):
-                for reach, error in zip(reaches, errors, strict=True):
-                    reach.passed[step.name] = _still(call, error)
-            else:
-                fixed.add(step.name)
-                for reach, error in zip(reaches, errors, strict=True):
-                    reach.errors[step.name] = error
-        elif floats(values[step.name]):
-            _check_finite(call)
-            shared: dict[str, Any] = {}
-            for reach, each in both:
-                passing = _Passing(call, reach, each, gain, shared)
-                reach.passed[step.name] = passing.passed()
-    return reaches
+    reaches = Reaches(ours, values, given, {}, wrong)
+    walk = _Walk(reaches, gain, fixed, _count(leaves))
+    walk.run()
+    return walk.reaches
+
+
+@dataclass(frozen=True)
+class _Walk:
+    """A golden run on its way, with bounds of what was passed.
+
+    Args:
+        reaches: What is known so far.
+        gain: The 2-norm of a step's linear map, or infinity.
+        fixed: Values that no moving input reaches.
+        count: How many inputs there are.
+    """
+
+    reaches: Reaches
+    gain: Gain
+    fixed: set[str]
+    count: int
+
+    def run(self) -> None:
+        """Pass all steps, in the parts that have bounds."""
+        program, values, fixed = self.reaches.program, self.reaches.values, self.fixed
+        parts = Parts(program, values, fixed, self.count)
+        still = Still(program, values, fixed, self.count)
+        for step in (part for whole in program.steps for part in parts.of(whole)):
+            values[step.name] = step(values.__getitem__)
+            for name in still.read_by(step):
+                fixed.remove(name)
+                errors = [each.made.pop(name) for each in self.reaches.wrong]
+                self._stand_still(still.calls[name], errors)
+            call = Call(step, values.__getitem__, fixed.intersection(step.inputs))
+            if step.op is _SIZE or fixed.issuperset(step.inputs):
+                self._stay(call, begins=still.begins(call))
+            elif floats(values[step.name]):
+                self._pass(call)
+
+    def _stay(self, call: Call, *, begins: bool) -> None:
+        """Note errors of a value that no input moves."""
+        errors = [_error(call, each) for each in self.reaches.wrong]
+        if begins:
+            self._stand_still(call, errors)
+            return
+        self.fixed.add(call.step.name)
+        for each, error in zip(self.reaches.wrong, errors, strict=True):
+            each.made[call.step.name] = error
+
+    def _stand_still(self, call: Call, errors: Sequence[Tensor | None]) -> None:
+        _check_finite(call)
+        self.reaches.passed[call.step.name] = stood_still(call, errors)
+
+    def _pass(self, call: Call) -> None:
+        _check_finite(call)
+        reaches = self.reaches
+        reaches.passed[call.step.name] = Passing(
+            *(call, reaches.program, reaches.given, reaches.passed),
+            *(reaches.wrong, self.gain),
+        ).bounded()
 
 
 def _all_given(
-    values: Values, names: Sequence[str], perturbation: Perturbation
-) -> dict[str, Moved]:
-    if perturbation.radius and not names:
+    values: Values, names: Sequence[str], perturbations: Sequence[Perturbation]
+) -> dict[str, Moves]:
+    radius = max(each.radius for each in perturbations)
+    if radius and not names:
         raise ValueError(
             "radius must be 0 where no input has floating-point numbers, got "
-            f"{perturbation.radius}; begin at what the embedding gives: beginning_at"
+            f"{radius}; begin at what the embedding gives: beginning_at"
         )
-    return {name: _given(values[name], perturbation) for name in names}
-
-
-def _still(call: Call, error: Tensor | None) -> Passed:
-    """Return a value that no input moves, but wrong words and rounding may."""
-    _check_finite(call)
-    nothing = torch.zeros_like(call.result)
-    none = torch.zeros(len(nothing), dtype=torch.float64)
-
-    def back(gradient: Tensor) -> tuple[Tensor, ...]:
-        return ()
-
-    turn = Turn(nothing, lambda *norms: none, Adjoint(back, back))
-    wrong = nothing if error is None else error
-    moved = Moved.tightened(wrong, two_norm(wrong))
-    return Passed(call, turn, wrong, moved, moved.norm)
+    return {name: _given(values[name], perturbations) for name in names}
 
 
 def _check_casts(program: Program) -> None:
@@ -233,9 +267,10 @@ def _check_casts(program: Program) -> None:
                 )
 
 
-def _error(call: Call, reach: Reach, perturbation: Perturbation) -> Any:
-    words = WrongWords(perturbation, reach.program.stored, reach.errors)
-    return None if call.step.op is _SIZE else error_of(call, words.of, perturbation)
+def _error(call: Call, wrong: WrongWords) -> Any:
+    if call.step.op is _SIZE:
+        return None
+    return error_of(call, wrong.of, wrong.perturbation)
 
 
 def _count(leaves: Sequence[Any]) -> int:
@@ -247,139 +282,13 @@ def _check_finite(call: Call) -> None:
         raise NotFiniteError.of(call.step.path or call.step.name, call.result)
 
 
-def _given(value: Tensor, perturbation: Perturbation) -> Moved:
+def _given(value: Tensor, perturbations: Sequence[Perturbation]) -> Moves:
     """Return the deviation of an input: a ball about it, or a box."""
-    norm = value.flatten(1).norm(dim=1) * perturbation.radius * UP
-    if perturbation.norm == 2:
-        return Moved(beside(norm, value).expand_as(value).contiguous(), norm)
-    side = norm / value[0].numel() ** 0.5
-    return Moved(beside(side, value).expand_as(value).contiguous(), norm)
-
-
-@dataclass(frozen=True)
-class _Passing:
-    """A step on its way to being bounded.
-
-    Args:
-        call: The step on golden values.
-        reach: Of the steps before.
-        perturbation: What may differ.
-        gain: The 2-norm of a step's linear map, or infinity.
-        shared: What is the same for all perturbations.
-    """
-
-    call: Call
-    reach: Reach
-    perturbation: Perturbation
-    gain: Gain
-    shared: dict[str, Any]
-
-    def passed(self) -> Passed:
-        """Bound the step, what it adds by itself included."""
-        call, reach = self.call, self.reach
-        if any(n not in reach.passed and n not in reach.given for n in call.reads):
-            raise _not_known(call, reach.program)
-        reads = [reach.moved(name) for name in call.reads]
-        words = WrongWords(self.perturbation, reach.program.stored, reach.errors)
-        own = tuple(reads), words, self._own_gain, self.shared
-        turn = turn_of(Crossing(call, *own))
-        if turn is None:
-            raise _not_known(call, reach.program)
-        always = self._always(turn, reads)
-        source = _source(call, turn, self.perturbation)
-        if isinstance(source, Tensor) and always.high - always.low < math.inf:
-            # Exact and computed numbers are within one range.
-            source = source.clamp(max=(always.high - always.low) * UP)
-        size = two_norm(source) if isinstance(source, Tensor) else 0.0
-        norm = _stretched(turn, [moved.norm for moved in reads]) + size
-        product = _stretched(turn, [*map(reach.product, call.reads)]) + size
-        before = _before(call, turn, reach)
-        if before is not None:
-            assert turn.carry is not None
-            added = size
-            if isinstance(before.source, Tensor):
-                added = two_norm(turn.carry(before.source)) + size
-            both, (read,) = self._gain(before.call, call), before.call.reads
-            norm = torch.minimum(norm, _times(reach.moved(read).norm, both) + added)
-            product = torch.minimum(product, _times(reach.product(read), both) + added)
-        most = turn.most + source if isinstance(source, Tensor) else turn.most
-        moved = Moved.tightened(most, norm).within(always, call.result)
-        return Passed(call, turn, source, moved, product)
-
-    def _always(self, turn: Turn, reads: Sequence[Moved]) -> Always:
-        """Return the range of the result; a step that is added may leave it."""
-        if self.call.step.name in self.perturbation.value_steps:
-            return Always()
-        share = 0.0 if turn.size is None else 2 * _share(turn, self.perturbation)
-        return always_of(self.call, [moved.always for moved in reads], share)
-
-    def _own_gain(self) -> float:
-        """Leave out what a batch norm is taken together with."""
-        if only_norm(self.reach.program, self.call.step) is not None:
-            return math.inf
-        return self._gain(self.call)
-
-    def _gain(self, *calls: Call) -> float:
-        """Ask once for a norm that all perturbations share."""
-        name = f"gain of {len(calls)}"
-        if name not in self.shared:
-            self.shared[name] = self.gain(*calls)
-        found: float = self.shared[name]
-        return found
-
-
-def _not_known(call: Call, program: Program) -> NotKnownError:
-    name = call.step.operator
-    alike = sum(step.operator == name for step in program.steps)
-    return NotKnownError(
-        f"operator {name} of {call.step.path or 'the network'} must have a bound, got "
-        f"none ({alike} of {len(program.steps)} steps); ask for local numbers only"
-    )
-
-
-def _times(norm: Tensor, gain: float) -> Tensor:
-    return torch.where(norm == 0, 0.0, norm * gain)
-
-
-def _stretched(turn: Turn, norms: Sequence[Tensor]) -> Tensor:
-    """Stretch norms; what does not move does not move however far a map stretches."""
-    stretched = turn.stretch(*norms)
-    if bool((stretched < math.inf).all()):
-        return stretched
-    # Infinity times 0 is not known.
-    stretched = stretched.nan_to_num(math.inf, math.inf)
-    if not norms:
-        return stretched
-    return torch.where(torch.stack([*norms]).amax(0) == 0, 0.0, stretched)
-
-
-def _before(call: Call, turn: Turn, reach: Reach) -> Passed | None:
-    """Return the step before, where both are one linear map of one value."""
-    if turn.carry is None or not call.reads or call.reads[0] not in reach.passed:
-        return None
-    before = reach.passed[call.reads[0]]
-    return before if before.turn.carry is not None else None
-
-
-def _share(turn: Turn, perturbation: Perturbation) -> float:
-    """Return what terms of a step may be off by, relative to their sizes."""
-    inside = turn.terms * perturbation.sums
-    inside = inside / (1 - inside) if inside < 1 else math.inf
-    stored = perturbation.values / (1 - perturbation.values)
-    return (inside + stored * (1 + inside)) * UP
-
-
-def _source(call: Call, turn: Turn, perturbation: Perturbation) -> Tensor | float:
-    """Return what a step adds: rounding, inside and of its result, and wrong words."""
-    errors, rounding = turn.errors, torch.zeros((), dtype=torch.float64)
-    if turn.size is not None:
-        # Our own float64 rounds, too.
-        share = max(_share(turn, perturbation), turn.terms * 2.0**-52)
-        rounding = turn.size * share
-    step = perturbation.value_steps.get(call.step.name)
-    if step is not None:
-        size = call.result.abs() + turn.most + errors + rounding
-        rounding = rounding + (step(size) if callable(step) else step)
-    elif turn.size is None and not isinstance(errors, Tensor):
-        return 0.0
-    return (rounding + errors).expand_as(call.result) * UP
+    radii = torch.tensor([each.radius for each in perturbations]).double()
+    root = value[0].numel() ** 0.5
+    sides = [1.0 if each.norm == 2 else 1 / root for each in perturbations]
+    norm = value.flatten(1).norm(dim=1) * radii[:, None] * UP
+    most = single(norm * (torch.tensor(sides).double() * UP)[:, None])
+    most = most.reshape(*norm.shape, *[1] * (value.dim() - 1))
+    whole = most.expand(*norm.shape, *value.shape[1:]).contiguous()
+    return Moves(whole, norm, (Always(),) * len(norm))

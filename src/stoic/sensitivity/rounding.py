@@ -46,9 +46,7 @@ def average_rounding(
         ValueError: A golden value is not finite.
     """
     reach = reached(program, leaves, Perturbation())
-    rounded = {
-        name for name, passed in reach.passed.items() if passed.turn.size is not None
-    }
+    rounded = {name for name, passed in reach.passed.items() if passed.turn.terms > 0}
     chance = torch.Generator().manual_seed(seed)
     golden, squares = reach.values[scores], []
     for _ in range(probes):

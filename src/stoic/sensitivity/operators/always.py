@@ -46,6 +46,11 @@ class Always:
         """Whether there is an end."""
         return self.low > -_INF or self.high < _INF
 
+    @property
+    def width(self) -> float:
+        """From one end to the other."""
+        return self.high - self.low
+
     def furthest(self, golden: Tensor) -> Tensor:
         """Return how far each element can be from its golden number."""
         return torch.maximum(golden - self.low, self.high - golden).clamp(min=0.0)

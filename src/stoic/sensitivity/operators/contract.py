@@ -1,9 +1,14 @@
-"""How one step of a program carries deviations forwards, and gradients backwards."""
+"""How one step of a program carries deviations forwards, and gradients backwards.
+
+Several perturbations are carried at once, as golden values are the same for all. What
+moves is never negative and, but for corners, only added up, so float32 is enough for
+it: every operation is rounded up.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, TypeVar
 
@@ -12,20 +17,31 @@ from torch import Tensor
 
 from stoic.network.certified.contract import Call
 from stoic.sensitivity.operators.always import Always
-from stoic.sensitivity.perturbation import WrongWords
+from stoic.sensitivity.operators.lengths import (
+    OWN,
+    ROOM,
+    UP,
+    beside,
+    length,
+    single,
+    two_norm,
+)
+from stoic.sensitivity.perturbation import Perturbation, WrongWords
 
-__all__ = ["OWN", "UP", "Adjoint", "Alone", "Crossing", "Moved", "OpRule", "Turn"]
-__all__ += ["beside", "two_norm"]
-
-OWN = 2.0**-50
-"""What one operation of float64 may be off by, relative: eight times its rounding."""
-
-UP = 1 + 1e-9
-"""Rounds a few operations of float64 up."""
+__all__ = ["OWN", "ROOM", "UP", "Adjoint", "Alone", "Crossing", "Crossings", "Moved"]
+__all__ += [
+    "Moves",
+    "OpRule",
+    "Turn",
+    "Turns",
+    "beside",
+    "length",
+    "rounding_of",
+    "single",
+]
+__all__ += ["two_norm"]
 
 _Made = TypeVar("_Made")
-# Squares of what is smaller are not to be trusted.
-_SMALL = 1e-140
 
 
 @dataclass(frozen=True)
@@ -33,8 +49,8 @@ class Moved:
     """How far a value may move from its golden words.
 
     Args:
-        most: Of every element, float64, as the value.
-        norm: 2-norm of all elements of an input, [inputs].
+        most: Of every element, as the value.
+        norm: 2-norm of all elements of an input, [inputs]; float64.
         always: What holds of the value however far it moves.
     """
 
@@ -69,8 +85,77 @@ class Moved:
 
 
 @dataclass(frozen=True)
-class Crossing:
-    """A step, with how far each value that it reads may move.
+class Moves:
+    """The same by several perturbations, whose dimension is in front.
+
+    Args:
+        most: Float32, [perturbations, *value].
+        norm: [perturbations, inputs]; float64.
+        always: By each of them.
+    """
+
+    most: Tensor
+    norm: Tensor
+    always: tuple[Always, ...]
+
+    @classmethod
+    def tightened(
+        cls, most: Tensor, norm: Tensor, always: Sequence[Always], *, even: bool
+    ) -> Moves:
+        """Return both, each as small as the other allows.
+
+        Args:
+            most: Of every element.
+            norm: Of all.
+            always: What holds however far the value moves.
+            even: Whether no element can be larger than the norm anyway.
+        """
+        own = length(most)
+        if not bool(own.isfinite().all()):
+            most = most.nan_to_num(torch.inf, torch.inf)
+        norm = torch.minimum(norm.nan_to_num(torch.inf, torch.inf), own)
+        if not even:
+            limit = single(norm).reshape(*norm.shape, *[1] * (most.dim() - 2))
+            most = torch.minimum(most, limit)
+        return cls(most, norm, tuple(always))
+
+    def within(self, golden: Tensor) -> Moves:
+        """Return the same of a value that does not leave its range."""
+        if all(each.width == math.inf for each in self.always):
+            return self
+        found = [self.of(at).within(own, golden) for at, own in enumerate(self.always)]
+        most = torch.stack([single(each.most) for each in found])
+        return replace(self, most=most, norm=torch.stack([each.norm for each in found]))
+
+    def of(self, at: int) -> Moved:
+        """Return that of one of several perturbations, float64."""
+        return Moved(self.most[at].double(), self.norm[at], self.always[at])
+
+
+class _Shared:
+    """What hangs on golden values alone, made when first asked for."""
+
+    call: Call
+    shared: dict[str, Any]
+
+    def once(self, name: str, make: Callable[[], _Made]) -> _Made:
+        """Return what hangs on golden values alone: the same for all perturbations."""
+        if name not in self.shared:
+            self.shared[name] = make()
+        found: _Made = self.shared[name]
+        return found
+
+    @property
+    def value(self) -> Tensor:
+        """The golden value of the first that is read."""
+        found = self.call.golden(self.call.reads[0])
+        assert isinstance(found, Tensor)
+        return found
+
+
+@dataclass(frozen=True)
+class Crossing(_Shared):
+    """A step, with how far each value that it reads may move by one perturbation.
 
     Args:
         call: The step on golden values, in float64.
@@ -86,28 +171,70 @@ class Crossing:
     gain: Callable[[], float] = lambda: math.inf
     shared: dict[str, Any] = field(default_factory=dict)
 
-    def once(self, name: str, make: Callable[[], _Made]) -> _Made:
-        """Return what hangs on golden values alone, made when first asked for."""
-        if name not in self.shared:
-            self.shared[name] = make()
-        found: _Made = self.shared[name]
-        return found
-
     def errors(self, name: str | None) -> Tensor | None:
         """Return the absolute errors of a stored value's words, if it has any."""
         return self.wrong.of(name) if name in self.call.fixed else None
 
     @property
-    def value(self) -> Tensor:
-        """The golden value of the first that is read."""
-        found = self.call.golden(self.call.reads[0])
-        assert isinstance(found, Tensor)
-        return found
-
-    @property
     def named(self) -> tuple[tuple[str, Moved], ...]:
         """What is read, with how far it may move."""
         return tuple(zip(self.call.reads, self.moved, strict=True))
+
+
+@dataclass(frozen=True)
+class Crossings(_Shared):
+    """A step, with how far what it reads may move by each of several perturbations.
+
+    Args:
+        call: The step on golden values, in float64.
+        moved: In the order of ``call.reads``, of all perturbations.
+        wrong: Errors of stored words, of each.
+        gain: The operator's 2-norm; infinite where it is not known.
+        shared: What hangs on golden values alone.
+    """
+
+    call: Call
+    moved: tuple[Moves, ...]
+    wrong: tuple[WrongWords, ...]
+    gain: Callable[[], float] = lambda: math.inf
+    shared: dict[str, Any] = field(default_factory=dict)
+
+    def errors(self, at: int, name: str | None) -> Tensor | None:
+        """Return the absolute errors of a stored value's words, if it has any."""
+        return self.wrong[at].of(name) if name in self.call.fixed else None
+
+    @classmethod
+    def one(cls, crossing: Crossing) -> Crossings:
+        """Return the step with one perturbation as with several."""
+        moves = tuple(
+            Moves(single(each.most)[None], each.norm[None], (each.always,))
+            for each in crossing.moved
+        )
+        own = (crossing.wrong,), crossing.gain, crossing.shared
+        return cls(crossing.call, moves, *own)
+
+    def of(self, at: int) -> Crossing:
+        """Return the step with how far what it reads may move by one of them."""
+        moved = tuple(each.of(at) for each in self.moved)
+        return Crossing(self.call, moved, self.wrong[at], self.gain, self.shared)
+
+    def roundings(self, terms: int) -> list[float]:
+        """Return what is rounded inside a step and of its result, for each of them."""
+        return [rounding_of(terms, each.perturbation) for each in self.wrong]
+
+
+def rounding_of(terms: int, perturbation: Perturbation) -> float:
+    """Return what so many roundings in a row, and that of the result, are off by.
+
+    Args:
+        terms: Roundings inside a step.
+        perturbation: How much each is off by; our own float64 rounds, too.
+    """
+    inside = terms * perturbation.sums
+    inside = inside / (1 - inside) if inside < 1 else math.inf
+    inside = max(inside, terms * 2.0**-52)
+    stored = perturbation.values / (1 - perturbation.values)
+    return (inside + stored * (1 + inside)) * UP
 
 
 @dataclass(frozen=True)
@@ -128,6 +255,10 @@ class Adjoint:
     single: bool = False
 
 
+def _same(value: Tensor) -> Tensor:
+    return value
+
+
 @dataclass(frozen=True)
 class Alone:
     """A derivative by which no two elements of the result hang on the same element.
@@ -139,26 +270,44 @@ class Alone:
         spread: From elements of the result to the value's, in their places, with any
             dimensions in front.
         steps: In how many steps in a row.
+        times: Multiplies elements of the value with those of the result in their
+            places, where that is faster than spreading them first.
     """
 
     weights: Tensor
-    sums: Callable[[Tensor], Tensor] = lambda value: value
-    spread: Callable[[Tensor], Tensor] = lambda result: result
+    sums: Callable[[Tensor], Tensor] = _same
+    spread: Callable[[Tensor], Tensor] = _same
     steps: int = 1
+    times: Callable[[Tensor, Tensor], Tensor] | None = None
+
+    def back(self, gradient: Tensor) -> Tensor:
+        """Return the gradient of the value that is read, of one of the result."""
+        return self.onto(gradient, self.weights)
+
+    def onto(self, result: Tensor, numbers: Tensor) -> Tensor:
+        """Multiply numbers of elements of the value with those of the result."""
+        if self.times is not None:
+            return self.times(result, numbers)
+        return self.spread(result) * numbers
 
     def after(self, before: Alone) -> Alone:
         """Return both in a row."""
+        weights = before.onto(self.weights, before.weights)
+        steps = self.steps + before.steps
+        if before.spread is _same:
+            return replace(self, weights=weights, steps=steps)
         return Alone(
-            before.weights * before.spread(self.weights),
+            weights,
             lambda value: self.sums(before.sums(value)),
             lambda result: before.spread(self.spread(result)),
-            self.steps + before.steps,
+            steps,
+            lambda result, numbers: before.onto(self.spread(result), numbers),
         )
 
 
 @dataclass(frozen=True)
 class Turn:
-    """What a step does with all values that are reachable.
+    """What a step does with all values that are reachable by one perturbation.
 
     Args:
         most: Bound of every element of the result's deviation.
@@ -190,21 +339,56 @@ class Turn:
     carry: Callable[[Tensor], Tensor] | None = None
 
 
+@dataclass(frozen=True)
+class Turns:
+    """The same for several perturbations, whose dimension is in front; float32.
+
+    Args:
+        most: Bound of every element of the result's deviation, ``source`` included.
+        stretch: From 2-norms to a bound of the result's, ``source`` left out; float64.
+        adjoint: Of the step's derivative at golden values.
+        source: What the step adds by itself: rounding, and wrong stored words; nothing
+            of an exact step.
+        bend: As in `Turn`; nothing of a linear step.
+        bend_norm: Likewise; nothing where none is known.
+        convex: As in `Turn`.
+        alone: Likewise.
+        terms: Likewise.
+        carry: Likewise, for [perturbations, *value].
+        even: Whether no element moves further than norms say.
+    """
+
+    most: Tensor
+    stretch: Callable[..., Tensor]
+    adjoint: Adjoint
+    source: Tensor | None = None
+    bend: Tensor | None = None
+    bend_norm: Tensor | None = None
+    convex: bool = False
+    alone: Alone | None = None
+    terms: int = 0
+    carry: Callable[[Tensor], Tensor] | None = None
+    even: bool = False
+
+    def of(self, at: int) -> Turn:
+        """Return that of one of them, without the dimension."""
+
+        def stretch(*norms: Tensor) -> Tensor:
+            # Every perturbation stretches its own norms.
+            every = (norm.expand(len(self.most), *norm.shape) for norm in norms)
+            found: Tensor = self.stretch(*every)[at]
+            return found
+
+        return Turn(
+            most=self.most[at],
+            stretch=stretch,
+            adjoint=self.adjoint,
+            bend=0.0 if self.bend is None else self.bend[at],
+            bend_norm=math.inf if self.bend_norm is None else self.bend_norm[at],
+            convex=self.convex,
+            alone=self.alone,
+            terms=self.terms,
+        )
+
+
 OpRule: TypeAlias = Callable[[Crossing], Turn | None]
-
-
-def beside(numbers: Tensor, value: Tensor) -> Tensor:
-    """Return numbers, [inputs], in the dimensions of a value."""
-    return numbers.reshape(-1, *[1] * (value.dim() - 1))
-
-
-def two_norm(most: Tensor) -> Tensor:
-    """Return the 2-norm of each input's elements, rounded up."""
-    flat = most.flatten(1)
-    norm: Tensor = torch.linalg.vector_norm(flat, dim=1) * UP
-    norm = norm.nan_to_num(torch.inf, torch.inf)
-    if not bool((norm < _SMALL).any()):
-        return norm
-    largest = flat.amax(1).clamp(min=1e-300)
-    scaled = torch.linalg.vector_norm(flat / largest[:, None], dim=1) * largest * UP
-    return torch.where(norm < _SMALL, scaled, norm)

@@ -10,28 +10,33 @@ from torch import Tensor
 from stoic.network.certified.contract import Call
 from stoic.sensitivity.derivatives import derivative_range
 from stoic.sensitivity.operators.contract import (
+    ROOM,
     UP,
     Adjoint,
     Alone,
     Crossing,
+    Crossings,
     Moved,
     Turn,
+    Turns,
 )
 
 __all__ = ["pointwise", "relu"]
 
 
-def relu(crossing: Crossing) -> Turn | None:
+def relu(crossings: Crossings) -> Turns | None:
     """Cut off what is below 0: a value moves, and bends, by what is beyond 0."""
-    if not crossing.call.only(0):
+    if not crossings.call.only(0):
         return None
-    moved, value = crossing.moved[0], crossing.value
-    below = crossing.once("below", lambda: value.clamp(max=0.0))
-    alone = crossing.once("alone", lambda: Alone(_half_at_0(value)))
-    beyond = (moved.most - crossing.once("size", value.abs)).clamp_(min=0.0)
-    at_0 = crossing.once("at 0", lambda: bool((value == 0).any()))
-    return Turn(
-        most=(moved.most + below).clamp_(min=0.0),
+    (moved,), value = crossings.moved, crossings.value
+    below = crossings.once("below", lambda: _down(value.clamp(max=0.0)))
+    inside = crossings.once("inside", lambda: _down(-value.abs()))
+    alone = crossings.once("alone", lambda: Alone(_half_at_0(value)))
+    at_0 = crossings.once("at 0", lambda: bool((value == 0).any()))
+    # Sums that are not negative are no smaller than exact ones.
+    beyond = torch.add(inside, moved.most, alpha=ROOM).clamp_(min=0.0)
+    return Turns(
+        most=torch.add(below, moved.most, alpha=ROOM).clamp_(min=0.0),
         stretch=lambda norm: norm,
         adjoint=Adjoint(
             lambda g: (g * alone.weights,), lambda g: (g * alone.weights,), 0
@@ -41,7 +46,13 @@ def relu(crossing: Crossing) -> Turn | None:
         bend_norm=moved.norm,
         convex=True,
         alone=alone,
+        even=True,
     )
+
+
+def _down(lengths: Tensor) -> Tensor:
+    """Return numbers that are not positive in float32, rounded up: towards 0."""
+    return (lengths * (1 - 2.0**-22)).float()
 
 
 def _half_at_0(value: Tensor) -> Tensor:

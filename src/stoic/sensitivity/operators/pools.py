@@ -12,9 +12,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stoic.network.certified.contract import Call, each_along
-from stoic.sensitivity.operators.contract import UP, Adjoint, Alone, Crossing, Turn
+from stoic.sensitivity.operators.contract import (
+    ROOM,
+    UP,
+    Adjoint,
+    Alone,
+    Crossing,
+    Crossings,
+    Turn,
+    Turns,
+    single,
+)
 
-__all__ = ["max_pool"]
+__all__ = ["max_pool", "max_pool_apart"]
 
 
 def max_pool(crossing: Crossing) -> Turn | None:
@@ -26,8 +36,6 @@ def max_pool(crossing: Crossing) -> Turn | None:
     if call.step.kwargs or value.dim() != 4:
         return None
     moved, windows = crossing.moved[0], Windows.of(call)
-    if windows.apart:
-        return _apart(crossing, windows)
     above = _run(call, value + moved.most) - call.result
     below = call.result - _run(call, value - moved.most)
     elements = windows.elements(value)
@@ -50,7 +58,7 @@ def max_pool(crossing: Crossing) -> Turn | None:
     )
 
 
-def _apart(crossing: Crossing, windows: Windows) -> Turn:
+def max_pool_apart(crossings: Crossings) -> Turns | None:
     """Bound maxima of windows that share no element.
 
     The derivative is the mean of those of all elements that tie for the maximum, with
@@ -58,62 +66,88 @@ def _apart(crossing: Crossing, windows: Windows) -> Turn:
     above that lead by (1 - s) times what i moves by, less shares of what the others do,
     less t. It is never below, as no mean is above a maximum.
     """
-    known = crossing.once("tiles", lambda: _Tiles.of(crossing, windows))
-    moved = crossing.moved[0]
-    most = windows.tiles(moved.most)
-    mean = (most * known.share).sum(0)
-    bend = (most * known.beside).sub_(known.behind).amax(0).add_(mean)
-    return Turn(
-        most=torch.maximum((most - known.behind).amax(0), mean) * UP,
+    call, value = crossings.call, crossings.value
+    if call.step.kwargs or value.dim() != 4 or not Windows.of(call).apart:
+        return None
+    windows, (moved,) = Windows.of(call), crossings.moved
+    known = crossings.once("tiles", lambda: _Tiles.of(call, value, windows))
+    places = windows.places(moved.most)
+    mean = places[0] * known.share[0]
+    for place, share in zip(places[1:], known.share[1:], strict=True):
+        mean.addcmul_(place, share)
+    most, bend = mean, torch.zeros_like(mean)
+    for place, behind, lead, slope in zip(
+        places, known.behind, known.lead, known.slope, strict=True
+    ):
+        most = torch.maximum(most, torch.add(behind, place, alpha=ROOM))
+        led = torch.addcmul(lead, place, slope).add_(mean, alpha=ROOM)
+        bend = torch.maximum(bend, led)
+    return Turns(
+        most=most,
         stretch=lambda norm: norm,
         adjoint=known.adjoint,
-        bend=bend.clamp_(min=0.0).mul_(UP),
+        bend=bend,
         bend_norm=moved.norm * (math.sqrt(2) * UP),
         convex=True,
         alone=known.alone,
+        even=True,
     )
 
 
 @dataclass(frozen=True)
 class _Tiles:
-    """What hangs on golden values alone, [elements of a window, *result].
+    """What hangs on golden values alone, for each element of a window; float32.
+
+    Numbers are rounded up by more than what is made of them can lose.
 
     Args:
-        behind: How far each element is behind the largest.
+        behind: How far each element is above the largest: never.
+        lead: The same, and -infinity where one element is the derivative: the result
+            does not bend by it.
         share: Of each in the derivative.
-        beside: 1 less both its share and that in the others' mean.
+        slope: 1 less both its share and that in the others' mean.
         alone: The derivative.
         adjoint: Likewise.
     """
 
     behind: Tensor
+    lead: Tensor
     share: Tensor
-    beside: Tensor
+    slope: Tensor
     alone: Alone
     adjoint: Adjoint
 
     @classmethod
-    def of(cls, crossing: Crossing, windows: Windows) -> _Tiles:
+    def of(cls, call: Call, value: Tensor, windows: Windows) -> _Tiles:
         """Find who ties for the maximum of each window."""
-        behind = crossing.call.result - windows.tiles(crossing.value)
+        behind = windows.tiles(value) - call.result
         ties = behind == 0
         # What is not finite was refused, so that somebody is the largest.
         share = ties / ties.sum(0).double()
         weights = windows.untiled(share).float()
-        sums, spread = _sums(windows), windows.spread
+        above = (behind * (1 - 2.0**-22)).float()
 
         def back(gradient: Tensor) -> tuple[Tensor, ...]:
-            return (spread(gradient) * weights,)
+            return (windows.times(gradient, weights),)
 
         return cls(
-            *(behind, share, 1 - 2 * share),
-            Alone(weights, sums, spread),
+            *(above, above.masked_fill(share == 1, -math.inf)),
+            single(share * (1 + len(share) * 2.0**-22)),
+            (1 - 2 * share + 2.0**-20).float(),
+            Alone(weights, _sums(windows), windows.spread, times=windows.times),
             Adjoint(back, back, 1),
         )
 
 
 def _sums(windows: Windows) -> Callable[[Tensor], Tensor]:
-    return lambda value: windows.tiles(value).sum(0)
+    def sums(value: Tensor) -> Tensor:
+        first, *rest = windows.places(value)
+        total = first.clone()
+        for place in rest:
+            total += place
+        return total
+
+    return sums
 
 
 def _overtaken(highs: Tensor, winner: Tensor) -> Tensor:
@@ -193,6 +227,12 @@ class Windows:
             and all(n * k <= size for n, k, size in sides)
         )
 
+    def places(self, value: Tensor) -> list[Tensor]:
+        """Return the same without a copy, one for each element of a window."""
+        (rows, columns), (high, wide) = self.shape, self.kernel
+        cut = value[..., : rows * high, : columns * wide]
+        return [cut[..., i::high, j::wide] for i in range(high) for j in range(wide)]
+
     def tiles(self, value: Tensor) -> Tensor:
         """Return [elements of a window, *others, *windows], if they lie side by side.
 
@@ -215,6 +255,15 @@ class Windows:
         (rows, columns), (high, wide) = self.shape, self.kernel
         shape = (*result.shape[:-2], rows, high, columns, wide)
         return self._filled(grid.expand(shape))
+
+    def times(self, result: Tensor, numbers: Tensor) -> Tensor:
+        """Multiply elements of a value with those of their windows' results."""
+        (rows, columns), (high, wide) = self.shape, self.kernel
+        if self.size != (rows * high, columns * wide):
+            return self.spread(result) * numbers
+        grid = numbers.unflatten(-2, (rows, high)).unflatten(-1, (columns, wide))
+        found: Tensor = result[..., :, None, :, None] * grid
+        return found.flatten(-4, -3).flatten(-2)
 
     def _filled(self, grid: Tensor) -> Tensor:
         whole = grid.flatten(-4, -3).flatten(-2)

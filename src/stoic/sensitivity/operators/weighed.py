@@ -10,14 +10,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 from stoic.network.certified.contract import Call, each_along
 from stoic.network.certified.rounding import is_plain
-from stoic.sensitivity.operators.contract import UP, Adjoint, Crossing, Turn, beside
+from stoic.sensitivity.operators.contract import (
+    ROOM,
+    UP,
+    Adjoint,
+    Crossings,
+    Turns,
+    single,
+)
 
 __all__ = ["weighed"]
 
@@ -39,9 +46,9 @@ _PRODUCTS: dict[Any, tuple[int, int, int | None, bool]] = {
     _ATEN.mm.default: (0, 1, None, False),
     _ATEN.matmul.default: (0, 1, None, False),
 }
-# What a factor, or a product, may lose below float32's smallest numbers: with one that
-# is flushed to 0, and so not a share of it.
-_FLOOR = 2.0**-125
+# What factors, or a product, may lose below float32's smallest numbers: some operations
+# may flush them to 0, and so by more than a share of them.
+_FLOOR = 2.0**-122
 _EXTRA = 2
 
 
@@ -66,6 +73,18 @@ class _Map:
         value = _single(value)
         return _up(self.run(value, weight), self.terms, value, weight)
 
+    def lifted(self, weight: Tensor) -> Tensor:
+        """Return a weight with room for the roundings of sums; none is subnormal."""
+        raised = weight * (1 + (self.terms + 8) * 2.0**-23)
+        return raised.clamp(min=2.0**-125).where(weight > 0, 0.0)
+
+    def sizes_of(self, value: Tensor, lifted: Tensor) -> Tensor:
+        """Run on absolute numbers, all in float32, with a weight that was lifted."""
+        if lifted.dtype is torch.float64:
+            return single(self.run(value.double(), lifted))
+        floor = _FLOOR * self.terms * (1 + float(lifted.max()))
+        return self.run(value, lifted).add_(floor)
+
     def sizes_back(self, gradient: Tensor, weight: Tensor) -> Tensor:
         """Carry absolute gradients back, likewise."""
         gradient = _single(gradient)
@@ -74,8 +93,7 @@ class _Map:
 
 def _single(sizes: Tensor) -> Tensor:
     """Return them in float32, rounded up; in float64 if its sums have fewer bits."""
-    plain = is_plain(sizes.device)
-    return (sizes * (1 + 2**-22)).float() if plain else sizes.double()
+    return single(sizes) if is_plain(sizes.device) else sizes.double()
 
 
 def _up(sizes: Tensor, terms: int, *factors: Tensor) -> Tensor:
@@ -91,28 +109,77 @@ def _largest(factor: Tensor) -> float:
     return float(factor.where(factor.isfinite(), 0.0).max())
 
 
-def weighed(crossing: Crossing) -> Turn | None:
+def weighed(crossings: Crossings) -> Turns | None:
     """Bound a convolution or a product by its weight's absolute numbers."""
-    call = crossing.call
-    found = _map_of(call)
+    found = _map_of(crossings.call)
     if found is None:
         return None
     ours, place, bias = found
-    known = crossing.once("weighed", lambda: _Known.of(crossing, *found))
-    moved = crossing.moved[0]
-    moving = ours.sizes(moved.most, known.sizes)
-    # As no number is subtracted, sums of both are those of the sum.
-    carried = known.shown + moving
-    errors = _Wrong.of(crossing, place, bias).of_result(ours, carried, crossing)
-    return Turn(
-        most=known.most(moving, moved.norm),
-        stretch=lambda norm: norm * crossing.gain(),
+    known = crossings.once("weighed", lambda: _Known.of(crossings, *found))
+    (moved,) = crossings.moved
+    moving = _stacked(ours.sizes_of, moved.most, known.sizes)
+    source = _source(crossings, found, known, moving)
+    if known.rows is not None:
+        limit = known.rows * moved.norm.reshape(*moved.norm.shape, *known.beside)
+        moving = torch.minimum(moving, single(limit))
+    return Turns(
+        most=torch.add(source, moving, alpha=ROOM),
+        stretch=lambda norm: norm * crossings.gain(),
         adjoint=known.adjoint,
-        size=carried + errors + known.offset,
+        source=source,
         terms=ours.terms + _EXTRA,
-        errors=errors,
-        carry=lambda each: ours.sizes(each, known.sizes),
+        carry=lambda each: _stacked(ours.sizes_of, each, known.sizes),
+        even=known.rows is not None,
     )
+
+
+def _stacked(
+    run: Callable[[Tensor, Tensor], Tensor], value: Tensor, weight: Tensor
+) -> Tensor:
+    """Run on [perturbations, *value], as the rows of one batch."""
+    found = run(value.flatten(0, 1), weight)
+    return found.reshape(*value.shape[:2], *found.shape[1:])
+
+
+def _source(
+    crossings: Crossings, found: _Found, known: _Known, moving: Tensor
+) -> Tensor:
+    """Return what is rounded, and what wrong words add.
+
+    With s the relative error of a weight's and a bias' words, k that of rounding, and c
+    the sum of absolute numbers, it is s c + k (1 + s) c. As no number is subtracted,
+    sums of golden sizes and moves are those of both.
+    """
+    ours, place, _ = found
+    name = crossings.call.name(place)
+    shares = [each.share(name) for each in crossings.wrong]
+    both = [*zip(crossings.roundings(ours.terms + _EXTRA), shares, strict=True)]
+    whole = torch.tensor([k * (1 + s) + s for k, s in both], dtype=torch.float64)
+    source = torch.add(moving, known.golden)
+    source.mul_(single(whole * ROOM).reshape(-1, *[1] * (source.dim() - 1)))
+    for at, (k, share) in enumerate(both):
+        extra = _beside_shares(crossings, found, at, share)
+        if extra is not None:
+            more = single(extra * ((1 + k) * ROOM)).expand_as(source[at])
+            source[at] = torch.add(more, source[at], alpha=ROOM)
+    return source
+
+
+def _beside_shares(
+    crossings: Crossings, found: _Found, at: int, share: float
+) -> Tensor | None:
+    """Return what words add whose errors are no share of them, float64."""
+    call, wrong, (ours, place, bias) = crossings.call, crossings.wrong[at], found
+    extra = None
+    if bias is not None and not (share and wrong.share(call.name(bias)) == share):
+        off = crossings.errors(at, call.name(bias))
+        extra = None if off is None else _in_channels(call, off)
+    steps = None if share else crossings.errors(at, call.name(place))
+    if steps is not None:
+        reach = crossings.value.abs() + crossings.moved[0].most[at]
+        added = ours.sizes(reach, _single(steps.double()))
+        extra = added if extra is None else added + extra
+    return extra
 
 
 @dataclass(frozen=True)
@@ -121,35 +188,35 @@ class _Known:
 
     Args:
         sizes: Absolute numbers of the weight; float32, rounded up.
-        shown: What they make of the value's absolute numbers.
+        golden: What they make of the value's absolute numbers, and those of the bias;
+            float32, rounded up.
         rows: 2-norm of the row of each element of the result, if it is known.
-        offset: Absolute numbers of the bias.
         adjoint: Backwards.
     """
 
     sizes: Tensor
-    shown: Tensor
+    golden: Tensor
     rows: Tensor | None
-    offset: Tensor | float
     adjoint: Adjoint
 
-    def most(self, moving: Tensor, norm: Tensor) -> Tensor:
-        """Bound each element by its row's norm times the deviation's, too."""
-        if self.rows is None:
-            return moving
-        return torch.minimum(moving, self.rows * beside(norm, moving))
+    @property
+    def beside(self) -> tuple[int, ...]:
+        """Dimensions that norms of inputs lack beside the result's."""
+        return (1,) * (self.golden.dim() - 1)
 
     @classmethod
-    def of(cls, crossing: Crossing, ours: _Map, place: int, bias: int | None) -> _Known:
+    def of(
+        cls, crossings: Crossings, ours: _Map, place: int, bias: int | None
+    ) -> _Known:
         """Read them from the golden call."""
-        call = crossing.call
+        call = crossings.call
         weight = call.arg(place).double()
         sizes = _single(weight.abs())
+        shown = ours.sizes(crossings.value.abs(), sizes)
         return cls(
-            sizes,
-            ours.sizes(crossing.value.abs(), sizes),
+            ours.lifted(sizes),
+            single(shown + _offset(call, bias)),
             _row_norms(call, weight),
-            _offset(call, bias),
             _adjoint(call, ours, weight, sizes),
         )
 
@@ -174,45 +241,6 @@ def _rows(
     return rows.reshape(*gradient.shape[:2], *rows.shape[1:])
 
 
-@dataclass(frozen=True)
-class _Wrong:
-    """Errors of the stored words.
-
-    Args:
-        share: Of every word of the weight, relative.
-        weight: Of the weight's words, absolute, beside that; float32, rounded up.
-        bias: Of the bias.
-    """
-
-    share: float
-    weight: Tensor | None
-    bias: Tensor | float
-
-    @classmethod
-    def of(cls, crossing: Crossing, place: int, bias: int | None) -> _Wrong:
-        """Read them from what is perturbed."""
-        call = crossing.call
-        name = call.name(place)
-        share = crossing.wrong.share(name)
-        steps = None if share else crossing.errors(name)
-        off = None if bias is None else crossing.errors(call.name(bias))
-        return cls(
-            share,
-            None if steps is None else _single(steps.double()),
-            0.0 if off is None else _in_channels(call, off),
-        )
-
-    def of_result(
-        self, ours: _Map, carried: Tensor, crossing: Crossing
-    ) -> Tensor | float:
-        """Return what they add to the result."""
-        errors = carried * self.share + self.bias if self.share else self.bias
-        if self.weight is not None:
-            value = crossing.value.abs() + crossing.moved[0].most
-            errors = errors + ours.sizes(value, self.weight)
-        return errors
-
-
 def _offset(call: Call, bias: int | None) -> Tensor | float:
     return 0.0 if bias is None else _in_channels(call, call.size(bias))
 
@@ -234,7 +262,10 @@ def _row_norms(call: Call, weight: Tensor) -> Tensor | None:
     return rows.reshape(-1, *[1] * _CONVOLUTIONS.get(op, 0))
 
 
-def _map_of(call: Call) -> tuple[_Map, int, int | None] | None:
+_Found: TypeAlias = tuple[_Map, int, int | None]
+
+
+def _map_of(call: Call) -> _Found | None:
     if call.step.kwargs:
         return None
     op = call.step.op
