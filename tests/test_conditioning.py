@@ -219,16 +219,15 @@ def test_the_command_prints_tables_and_writes_a_page(
 def test_what_is_infinite_or_not_defined_is_nothing_in_a_record() -> None:
     torch.manual_seed(0)
     layers, last = [nn.Linear(8, 8) for _ in range(3)], nn.Linear(8, 3)
-    network = nn.Sequential(nn.Linear(4, 8), *layers, last).eval()
+    network = nn.Sequential(nn.Linear(4, 8), *layers, last).eval().double()
     with torch.no_grad():
         for layer in layers:
             layer.weight.mul_(1e30)
         last.weight.zero_()
         last.bias.zero_()
 
-    found = condition(
-        network, torch.rand(3, 4), radii=(1e-5,), norm=math.inf, attacks=False
-    )
+    x = torch.rand(3, 4).double()
+    found = condition(network, x, radii=(1e-5,), norm=math.inf, attacks=False)
 
     text = json.dumps(found.as_record(), allow_nan=False)
     assert json.loads(text)["answers"][0]["claims"][0]["values"] == [None] * 3
