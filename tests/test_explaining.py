@@ -25,6 +25,7 @@ from stoic.causes.scores.stability import stability_of_seeds
 from stoic.causes.sheets import heated
 from stoic.cli import main
 from stoic.explaining import (
+    Explained,
     again,
     all_pipelines,
     compare,
@@ -71,8 +72,12 @@ def inquiry(*, known: bool = True) -> Inquiry:
     )
 
 
-def test_failures_that_look_alike_are_in_one_cluster() -> None:
-    found = stoic.explain(inquiry(), PIPELINE)
+@pytest.fixture(scope="module")
+def found() -> Explained:
+    return stoic.explain(inquiry(), PIPELINE)
+
+
+def test_failures_that_look_alike_are_in_one_cluster(found: Explained) -> None:
     assert found.scores is not None
     assert found.scores.purity == 1
     assert found.scores.coverage[0.9] == 1
@@ -91,17 +96,19 @@ def test_without_known_causes_there_are_no_scores() -> None:
     json.dumps(found.as_record())
 
 
-def test_lists_of_images_are_those_of_the_clusters(tmp_path: Path) -> None:
+def test_lists_of_images_are_those_of_the_clusters(
+    found: Explained, tmp_path: Path
+) -> None:
     (tmp_path / "cluster-77.txt").write_text("of another run")
-    found = stoic.explain(inquiry(), PIPELINE)
     files = found.save_lists(tmp_path)
     assert sorted(tmp_path.iterdir()) == sorted(files)
     assert files[0].read_text().splitlines() == found.names(0)
     assert files[-1].read_text().splitlines() == found.names(NOISE)
 
 
-def test_the_page_shows_every_cluster_and_escapes_names(tmp_path: Path) -> None:
-    found = stoic.explain(inquiry(), PIPELINE)
+def test_the_page_shows_every_cluster_and_escapes_names(
+    found: Explained, tmp_path: Path
+) -> None:
     page = write_causes_report(found.as_page("<i>mine</i>"), tmp_path / "p.html")
     text = page.read_text()
     assert "<i>mine" not in text
@@ -112,15 +119,13 @@ def test_the_page_shows_every_cluster_and_escapes_names(tmp_path: Path) -> None:
     assert "http" not in text.split("</style>")[1]
 
 
-def test_a_picture_on_the_page_is_the_image() -> None:
-    asked = inquiry()
-    found = stoic.explain(asked, PIPELINE)
+def test_a_picture_on_the_page_is_the_image(found: Explained) -> None:
     first = found.as_page("case")["clusters"][0]["typical"][0]
     data = base64.b64decode(first["source"].partition(",")[2])
     with Image.open(io.BytesIO(data)) as image:
         pixels = np.array(image)
     row = int(first["name"].removesuffix(".png"))
-    right = (255 * asked.failures.images[row]).round().permute(1, 2, 0).numpy()
+    right = (255 * found.inquiry.failures.images[row]).round().permute(1, 2, 0).numpy()
     assert np.array_equal(pixels, right.clip(0, 255))
 
 
@@ -142,14 +147,13 @@ def test_a_heat_map_is_the_part_of_each_pixel_in_the_score() -> None:
     torch.testing.assert_close(found, overlay(images, parts), atol=1e-3, rtol=1e-3)
 
 
-def test_without_heat_maps_the_page_says_why(tmp_path: Path) -> None:
+def test_without_heat_maps_the_page_says_why(found: Explained, tmp_path: Path) -> None:
     class Odd(nn.Module):
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             if images.sum() > 0:
                 return images.mean((2, 3))
             return images.amax((2, 3))
 
-    found = stoic.explain(inquiry(), PIPELINE)
     odd = replace(found, inquiry=replace(found.inquiry, network=Odd().eval()))
     page = write_causes_report(odd.as_page("odd"), tmp_path / "page.html").read_text()
     assert "There are no heat maps: network must be captured" in page
@@ -172,12 +176,14 @@ def test_a_class_that_never_fails_is_told(tmp_path: Path) -> None:
     assert f"{len(wanted)} of 3 classes have no failure" in page
 
 
-def test_clusters_come_again_under_other_seeds_and_of_samples() -> None:
-    asked = inquiry()
-    found = again(stoic.explain(asked, PIPELINE), 3)
+def test_clusters_come_again_under_other_seeds_and_of_samples(
+    found: Explained,
+) -> None:
+    found = again(found, 3)
     seeds, samples = found.stability
-    # Neither features nor points depend on the seed, and three kinds are far apart.
-    runs = [stoic.explain(asked, PIPELINE, seed=seed).clusters for seed in range(3)]
+    # Only the clustering depends on the seed.
+    features = Layers()(found.inquiry, 0)
+    runs = [KMeans()(Pca(4)(features, seed), seed) for seed in range(3)]
     assert seeds.as_record() == stability_of_seeds(runs).as_record()
     assert samples.rand is not None and samples.rand.low > 0.5
     assert samples.rand.n == 3
