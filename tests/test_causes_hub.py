@@ -102,6 +102,10 @@ def test_a_network_without_its_weights_says_how_to_get_them(
     told = capsys.readouterr().err
     assert f"needs weights resnet50-*.pth in {hub}, got none; get them: python" in told
     assert told.count("\n") == 1
+    assert main(["causes", "digits", "--extractor", "list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "SqueezeNet tuned" in lines
+    assert any(line.startswith("ViT-B/16 needs weights vit_b_16-*") for line in lines)
 
 
 def test_a_damaged_or_incomplete_file_is_refused_in_one_line(hub: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from stoic.causes.pipeline import Extractor
 
-__all__ = ["ELEVEN", "extractor_of", "extractors"]
+__all__ = ["ELEVEN", "absent", "extractor_of", "extractors"]
 
 ELEVEN = 11
 """The first so many extractors are of the paper's kinds, the others are more."""
@@ -33,18 +33,22 @@ def extractors() -> dict[str, Extractor]:
     return {each.name: each for each in found}
 
 
+def absent() -> dict[str, str]:
+    """Return what lacks something here, by name, and how to get that."""
+    from stoic.cases.imagenet.hub import KNOWN
+
+    return {known.name: known.missing for known in KNOWN if known.missing}
+
+
 def extractor_of(name: str) -> Extractor:
     """Return an extractor by name.
 
     Raises:
         ValueError: There is no such extractor, or it lacks its weights.
     """
-    from stoic.cases.imagenet.hub import KNOWN
-
     known = extractors()
     if name in known:
         return known[name]
-    for each in KNOWN:
-        if name in (each.name, f"{each.name} tuned") and each.missing:
-            raise ValueError(f"extractor {name} {each.missing}")
+    if (missing := absent().get(name.removesuffix(" tuned"))) is not None:
+        raise ValueError(f"extractor {name} {missing}")
     raise ValueError(f"extractor must be one of {', '.join(known)}, got {name!r}")

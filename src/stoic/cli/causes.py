@@ -135,16 +135,12 @@ def find(
     out: OutFolder = None,
 ) -> None:
     """Cluster the failures of CASE's network by what they look like."""
-    from stoic.explaining import (
-        again,
-        all_pipelines,
-        explain,
-        extractors,
-        pipeline_of,
-    )
+    from stoic.explaining import again, all_pipelines, explain, pipeline_of
+    from stoic.extracting import absent, extractors
 
     if extractor == "list":
-        print("\n".join(extractors()))
+        lacking = (f"{name} {what}" for name, what in absent().items())
+        print("\n".join([*extractors(), *lacking]))
         return
     rows: list[dict[str, str]] = []
     with one_line():

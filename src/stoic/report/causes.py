@@ -175,7 +175,7 @@ def _rule(rule: Record) -> str:
 
 def counted(counts: Sequence[tuple[str, int]]) -> str:
     """Return counts by name in words; an empty name is not known."""
-    return ", ".join(f"{name or 'not known'} {count}" for name, count in counts)
+    return ", ".join(f"{name or 'not known'} ({count})" for name, count in counts)
 
 
 def _scores(told: Record) -> tuple[tuple[str, str, str], ...]:
