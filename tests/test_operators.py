@@ -13,9 +13,17 @@ from torch import Tensor
 
 from stoic.network.certified.contract import Call
 from stoic.network.program import Ref, Step, as_reshape
-from stoic.sensitivity.operators import turn_of
+from stoic.sensitivity.operators import turns_of
 from stoic.sensitivity.operators.always import Always, always_of
-from stoic.sensitivity.operators.contract import Crossing, Moved, Turn, two_norm
+from stoic.sensitivity.operators.contract import (
+    Crossings,
+    Moved,
+    Moves,
+    Turn,
+    Turns,
+    single,
+    two_norm,
+)
 from stoic.sensitivity.parts.layouts import Rows
 from stoic.sensitivity.parts.masked import Masked
 from stoic.sensitivity.perturbation import Perturbation, WrongWords
@@ -356,11 +364,20 @@ def _to_shares(golden: Tensor, move: Tensor, moved: Moved) -> Tensor:
     return aim * ratio.clamp(max=1.0)
 
 
-def turn_at(made: Made, moved: list[Moved]) -> Turn:
-    crossing = Crossing(made.call, tuple(moved), WrongWords(Perturbation()))
-    turn = turn_of(crossing)
-    assert turn is not None, made.call.step.operator
-    return turn
+def turns_at(made: Made, each: list[list[Moved]]) -> Turns:
+    """What the operator does with several perturbations at once, as in a program."""
+    moves = tuple(
+        Moves(
+            torch.stack([single(one.most) for one in both]),
+            torch.stack([one.norm for one in both]),
+            tuple(one.always for one in both),
+        )
+        for both in zip(*each, strict=True)
+    )
+    wrong = (WrongWords(Perturbation()),) * len(each)
+    turns = turns_of(Crossings(made.call, moves, wrong))
+    assert turns is not None, made.call.step.operator
+    return turns
 
 
 def inside(size: Tensor, bound: Tensor | float, slack: Tensor | float) -> bool:
@@ -441,10 +458,10 @@ def test_nothing_moves_or_bends_further_than_an_operator_says(op: Any) -> None:
     torch.manual_seed(0)
     for sample in SAMPLES[op]:
         for size in (0.0, 1e-9, 1e-3, 0.5, 50.0):
-            for ball in (True, False):
-                made = Made(op, sample)
-                moved = made.moved(size, ball=ball)
-                turn = turn_at(made, moved)
-                check_moves(made, moved, turn)
+            made = Made(op, sample)
+            several = [made.moved(size, ball=ball) for ball in (True, False)]
+            turns = turns_at(made, several)
+            for at, moved in enumerate(several):
+                check_moves(made, moved, turns.of(at))
             if size == 1e-3:
-                check_backwards(turn, made.call.result)
+                check_backwards(turns.of(0), made.call.result)

@@ -50,8 +50,6 @@ _PRODUCTS: dict[Any, tuple[int, int, int | None, bool]] = {
 # may flush them to 0, and so by more than a share of them.
 _FLOOR = 2.0**-122
 _EXTRA = 2
-# Sums of products with numbers up to this are far from float32's largest number.
-_ROOMY = 2.0**60
 
 
 @dataclass(frozen=True)
@@ -72,10 +70,8 @@ class _Map:
 
     def sizes(self, value: Tensor, weight: Tensor) -> Tensor:
         """Run on absolute numbers, in float32, rounded up to float64."""
-        scale = _scale(value)
-        value = _single(value / scale if scale > 1 else value)
-        found = _up(self.run(value, weight), self.terms, value, weight)
-        return found * scale if scale > 1 else found
+        value = _single(value)
+        return _up(self.run(value, weight), self.terms, value, weight)
 
     def lifted(self, weight: Tensor) -> Tensor:
         """Return a weight with room for the roundings of sums; none is subnormal."""
@@ -103,12 +99,6 @@ def _single(sizes: Tensor) -> Tensor:
 def _up(sizes: Tensor, terms: int, *factors: Tensor) -> Tensor:
     share, floor = (terms + 8) * 2.0**-23, _FLOOR * (1 + sum(map(_largest, factors)))
     return sizes.double() * (1 + share) + floor * terms
-
-
-def _scale(value: Tensor) -> float:
-    """Return a power of two that brings sizes to where float32 does not overflow."""
-    largest = _largest(value)
-    return 2.0 ** max(math.frexp(largest)[1] - 60, 0) if largest > _ROOMY else 1.0
 
 
 def _largest(factor: Tensor) -> float:
