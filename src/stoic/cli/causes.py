@@ -30,6 +30,15 @@ class Of(StrEnum):
     misses = "misses"
 
 
+_DEFAULTS = {
+    Of.mistakes: ("layers", "UMAP"),
+    # UMAP tears what is alike in the one layer that was hit apart by all others.
+    Of.faults: ("markers", "none"),
+    Of.false_alarms: ("markers", "UMAP"),
+    Of.misses: ("markers", "UMAP"),
+}
+
+
 class _CaseFirst(TyperGroup):
     """Takes a first word that is no command for a case, whose causes are found."""
 
@@ -72,7 +81,11 @@ ExtractorName = Annotated[
 ]
 FeatureName = Annotated[str, typer.Option("--extractor", help="Of features.")]
 ReductionName = Annotated[
-    str, typer.Option("--reduction", help="Of features: none, PCA or UMAP.")
+    str,
+    typer.Option(
+        "--reduction",
+        help="Of features: none, PCA or UMAP. By default UMAP; none for faults.",
+    ),
 ]
 ClusteringName = Annotated[
     str, typer.Option("--clustering", help="K-means, DBSCAN, HDBSCAN or Ward.")
@@ -122,7 +135,7 @@ def find(
     of: OfOption = Of.mistakes,
     monitor: MonitorFile = None,
     extractor: ExtractorName = "",
-    reduction: ReductionName = "UMAP",
+    reduction: ReductionName = "",
     clustering: ClusteringName = "HDBSCAN",
     images: Images = None,
     strict: Strict = False,
@@ -144,8 +157,8 @@ def find(
         return
     rows: list[dict[str, str]] = []
     with one_line():
-        features = extractor or ("layers" if of is Of.mistakes else "markers")
-        pipeline = pipeline_of(features, reduction, clustering)
+        features, fewer = _DEFAULTS[of]
+        pipeline = pipeline_of(extractor or features, reduction or fewer, clustering)
         asked: dict[str, Any] = {"of": of.value, "monitor": monitor}
         inquiry = _asked(case, failures, seed, images, strict, asked)
         with progress("stages") as told:
