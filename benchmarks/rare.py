@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from numpy.typing import NDArray
 from stoic.cases import failing
 from stoic.causes.failures import UNKNOWN
 from stoic.causes.pipeline import Clusters, Features, Pipeline
-from stoic.causes.rare import SHARES, Shown, covered_by_share, look_for
+from stoic.causes.rare import SHARES, Shown, covered_by_share, look_for, most
 from stoic.causes.scores import JOIN, Truth
 from stoic.estimates.estimate import Estimate
 from stoic.explaining import pipeline_of
@@ -78,24 +79,22 @@ def _looked(options: argparse.Namespace) -> list[Shown]:
         "pipeline": options.pipeline,
     }
     rows = [row for row in _recorded(options.record) if about.items() <= row.items()]
-    rows = [row for row in rows if row["shown"]["share"] in options.shares]
     found = [Shown(**row["shown"]) for row in rows]
     done = {(each.scenario, each.share, each.draw) for each in found}
-    pool, causes = _pool(options)
-    for each in range(options.draws):
-        for share in options.shares:
-            names = [
-                name
-                for name in Truth.of(causes).names
-                if (name, share, each) not in done
-            ]
-            if names:
-                how = {"count": options.count, "shares": (share,), "names": names}
+    asked = list(product(range(options.draws), options.shares))
+    names = rows[0]["causes"] if rows else []
+    if not rows or any((n, s, d) not in done for d, s in asked for n in names):
+        pool, causes = _pool(options)
+        about["causes"] = list(Truth.of(causes).names)
+        for each, share, name in ((*own, n) for own in asked for n in about["causes"]):
+            if (name, share, each) not in done:
+                # Of a common cause the pool may hold too few for as many failures.
+                count = min(options.count, most(causes, name, share))
+                how = {"count": count, "shares": (share,), "names": (name,)}
                 new = list(look_for(pool, causes, **how, draws=1, seed=each))
                 _keep(options.record, about, new)
                 found += new
-        printing.say(f"{each + 1} draws of each cause and share")
-    return found
+    return [own for own in found if own.share in options.shares]
 
 
 def _pool(options: argparse.Namespace) -> tuple[_Fit, NDArray[np.str_]]:
