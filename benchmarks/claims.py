@@ -13,12 +13,6 @@ and coverage are 0. With ``--extractors`` only pipelines of these are read.
 Beside it stand A12 (how probably a run of the first group beats one of the second,
 within a case) and, below, what each level of each stage adds by the mixed model, and
 the share of the variance that each stage explains, over cases left out one by one.
-
-References:
-    Attaoui, Fahmy, Pastore and Briand, DNN explanation for safety analysis: an
-    empirical evaluation of clustering-based approaches, 2023.
-    Fahmy, Pastore, Bagherzadeh and Briand, HUDD, 2021; Attaoui, Fahmy, Pastore and
-    Briand, SAFE, 2023.
 """
 
 from __future__ import annotations
@@ -27,108 +21,23 @@ import argparse
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from benchmarks import printing
 from benchmarks.causes import Row, recorded
+from benchmarks.paper_claims import CLAIMS, FACTORS, NAME, PUBLISHED, Claim, within
 from numpy.typing import NDArray
 
 from stoic.causes.effects import Mixed, Runs, explained, mixed_model
 from stoic.causes.effects import a12 as effect_size
 
-__all__ = ["CLAIMS", "Claim", "judged", "main"]
+__all__ = ["judged", "main"]
 
-FACTORS = ("extractor", "reduction", "clustering")
 SCORES = ("purity", "coverage")
-PUBLISHED = {"purity": 0.943, "coverage": 0.967}
-"""Of VGG-16 as it is, UMAP and DBSCAN, in the paper."""
 
-_BACKBONES = ("VGG-16", "Lite0", "Lite2", "SqueezeNet")
-_TUNED = tuple(f"{name} tuned" for name in _BACKBONES)
-
-Levels = Mapping[str, Sequence[str]]
 Numbers = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Claim:
-    """That some pipelines are better than others.
-
-    Args:
-        text: In words.
-        better: The levels of those that are, by factor; all levels of those not named.
-        worse: Likewise of the others; all others if empty.
-    """
-
-    text: str
-    better: Levels
-    worse: Levels = field(default_factory=dict)
-
-    def split(self, pipelines: Sequence[str]) -> tuple[list[str], list[str]]:
-        """Return the pipelines on both sides."""
-        one = [name for name in pipelines if _within(name, self.better)]
-        two = [name for name in pipelines if _within(name, self.worse)]
-        return one, [name for name in two if name not in one]
-
-
-_WINNER: dict[str, Sequence[str]] = {
-    "extractor": ("VGG-16",),
-    "reduction": ("UMAP",),
-    "clustering": ("DBSCAN",),
-}
-_NAME = " + ".join(_WINNER[factor][0] for factor in FACTORS)
-_HUDD: Levels = {"extractor": ("heat maps",)}
-_SAFE: Levels = _WINNER | {"reduction": ("PCA",)}
-
-CLAIMS = (
-    Claim("VGG-16 + UMAP + DBSCAN beats the mean of the other 98", _WINNER),
-    Claim(
-        "transfer features, UMAP and DBSCAN beat the mean of all others",
-        _WINNER | {"extractor": _BACKBONES},
-    ),
-    Claim(
-        "networks as they are beat the same ones fine-tuned",
-        {"extractor": _BACKBONES},
-        {"extractor": _TUNED},
-    ),
-    Claim(
-        "UMAP beats features as they are",
-        {"reduction": ("UMAP",)},
-        {"reduction": ("none",)},
-    ),
-    Claim("UMAP beats PCA", {"reduction": ("UMAP",)}, {"reduction": ("PCA",)}),
-    Claim(
-        "DBSCAN beats K-means",
-        {"clustering": ("DBSCAN",)},
-        {"clustering": ("K-means",)},
-    ),
-    Claim(
-        "DBSCAN beats HDBSCAN",
-        {"clustering": ("DBSCAN",)},
-        {"clustering": ("HDBSCAN",)},
-    ),
-    Claim(
-        "after UMAP, DBSCAN beats HDBSCAN",
-        {"reduction": ("UMAP",), "clustering": ("DBSCAN",)},
-        {"reduction": ("UMAP",), "clustering": ("HDBSCAN",)},
-    ),
-    Claim("transfer features beat HUDD's heat maps", {"extractor": _BACKBONES}, _HUDD),
-    Claim(
-        "transfer features beat the network's own neurons",
-        {"extractor": _BACKBONES},
-        {"extractor": ("neurons",)},
-    ),
-    Claim(
-        "transfer features beat an autoencoder",
-        {"extractor": _BACKBONES},
-        {"extractor": ("autoencoder",)},
-    ),
-    Claim("VGG-16 + UMAP + DBSCAN beats SAFE (VGG-16 + PCA + DBSCAN)", _WINNER, _SAFE),
-    Claim("SAFE beats HUDD's heat maps", _SAFE, _HUDD),
-)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -140,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     kept = {"extractor": options.extractors} if options.extractors else {}
     rows = [row for path in options.rows for row in recorded(path)]
-    found = judged([row for row in rows if _within(row["pipeline"], kept)])
+    found = judged([row for row in rows if within(row["pipeline"], kept)])
     printing.show(found, _text(found), as_json=options.json)
     return 0
 
@@ -170,17 +79,18 @@ def judged(rows: Sequence[Row]) -> dict[str, Any]:
             case: len({r["seed"] for r in rows if r["case"] == case}) for case in cases
         },
         "pipelines": len(pipelines),
-        "published": list(_published(of, cases)) if _NAME in pipelines else [],
+        "published": list(_published(of, cases)) if NAME in pipelines else [],
         "claims": [
             _judged(claim, score, of, cases, pipelines, models[score])
             for claim in CLAIMS
             for score in SCORES
             if all(claim.split(pipelines))
         ],
+        "ranks": {case: _rank(of, case, pipelines) for case in cases},
         "best elsewhere": [
             _elsewhere(score, of, cases, pipelines)
             for score in SCORES
-            if _NAME in pipelines
+            if NAME in pipelines
         ],
         "stages": {
             score: _stages(score, of, cases, pipelines, models[score])
@@ -194,17 +104,30 @@ def _published(
 ) -> Iterator[dict[str, Any]]:
     """The paper's own numbers, beside those of the same pipeline here."""
     for score, claimed in PUBLISHED.items():
-        values = np.array([_mean(of[case, _NAME], score) for case in cases])
+        values = np.array([_mean(of[case, NAME], score) for case in cases])
         low, high = _interval(values)
         missed = "exceeded" if low > claimed else "not reached"
         yield {
-            "claim": f"{_NAME}: {score} {claimed:.1%}",
+            "claim": f"{NAME}: {score} {claimed:.1%}",
             "score": score,
             "value": float(values.mean()),
             "low": low,
             "high": high,
             "verdict": "as there" if low <= claimed <= high else missed,
         }
+
+
+def _rank(
+    of: Mapping[tuple[str, str], Sequence[Row]], case: str, pipelines: Sequence[str]
+) -> int | None:
+    """The place of the paper's winner on a case, by purity times coverage."""
+    if NAME not in pipelines:
+        return None
+    worth = {
+        name: _mean(of[case, name], "purity") * _mean(of[case, name], "coverage")
+        for name in pipelines
+    }
+    return 1 + sum(each > worth[NAME] for each in worth.values())
 
 
 def _judged(
@@ -267,13 +190,13 @@ def _elsewhere(
     for case in cases:
         rest = [other for other in cases if other != case]
         rival = max(
-            (each for each in pipelines if each != _NAME),
+            (each for each in pipelines if each != NAME),
             key=lambda each: sum(worth[other, each] for other in rest),
         )
         rivals.append(rival)
-        apart.append(_mean(of[case, _NAME], score) - _mean(of[case, rival], score))
+        apart.append(_mean(of[case, NAME], score) - _mean(of[case, rival], score))
     return {
-        "claim": f"{_NAME} beats what is best on the other cases",
+        "claim": f"{NAME} beats what is best on the other cases",
         "score": score,
         "rivals": dict(zip(cases, rivals, strict=True)),
         **_verdict(np.array(apart)),
@@ -343,11 +266,6 @@ def _mean(rows: Sequence[Row], score: str) -> float:
     return float(np.mean([row[score] for row in rows]))
 
 
-def _within(pipeline: str, levels: Levels) -> bool:
-    parts = dict(zip(FACTORS, pipeline.split(" + "), strict=True))
-    return all(parts[factor] in allowed for factor, allowed in levels.items())
-
-
 def _text(found: Mapping[str, Any]) -> str:
     seeds = ", ".join(f"{case} ({n} seeds)" for case, n in found["cases"].items())
     heads = (
@@ -365,6 +283,8 @@ def _text(found: Mapping[str, Any]) -> str:
     parts = [
         f"{found['pipelines']} pipelines on {seeds}",
         printing.table(("number", "here", "95 %, over cases", ""), numbers),
+        f"place of {NAME} by purity x coverage: "
+        + ", ".join(f"{rank} on {case}" for case, rank in found["ranks"].items()),
         printing.table(heads, claims),
     ]
     for score, stages in found["stages"].items():

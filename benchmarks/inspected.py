@@ -87,7 +87,6 @@ _WAYS = (
     _Way(Neurons(), Pca(), _Unclustered(), FarthestFirst()),
     _Way(Layers(), Pca(), _Unclustered(), FarthestFirst()),
     _Way(Layers(), Whole(), _Unclustered(), FarthestFirst()),
-    _Way(Layers(), Whole(), _Unclustered(), Novelty()),
 )
 
 

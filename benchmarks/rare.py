@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _looked(options: argparse.Namespace) -> list[Shown]:
     """Return all draws that are asked for, those of the record as they are."""
-    about = {
+    about: dict[str, Any] = {
         "case": options.case,
         "pool": [options.pool, options.seed],
         "count": options.count,
