@@ -49,7 +49,9 @@ def norm_columns(network: nn.Module, inputs: Any) -> dict[str, dict[str, float]]
     with untouched(network):
         subject = prepare(network, given)
         if not isinstance(subject, CapturedSubject):
-            raise NotKnownError(f"network must be captured, got {subject.reason}")
+            raise NotKnownError(
+                f"network must be captured, got {subject.reason}; leave norms out"
+            )
         program, gain = subject.program, gain_by_norms(store)
         scores = _scores(program)
         wrong = condition(

@@ -26,7 +26,7 @@ __all__ = [
 def check_share(name: str, value: float | None) -> None:
     """Refuse what is no share."""
     if value is not None and not 0 <= value <= 1:
-        raise ValueError(f"{name} must be in 0..1, got {value:g}")
+        raise ValueError(f"{name} must be in 0..1, got {value:g}; 0.05 is 5 %")
 
 
 def share_of(name: str, text: str) -> float:
@@ -35,7 +35,9 @@ def share_of(name: str, text: str) -> float:
     try:
         number = float(written.removesuffix("%"))
     except ValueError:
-        raise ValueError(f"{name} must be such as 99% or 0.99, got {text!r}") from None
+        raise ValueError(
+            f"{name} must be such as 99% or 0.99, got {text!r}; it is a share"
+        ) from None
     return number / 100 if written.endswith("%") else number
 
 

@@ -77,7 +77,7 @@ class Ball:
         if box and not (box[0] <= x.min() and x.max() <= box[1]):
             raise ValueError(
                 f"inputs must lie in the box {lo:g}..{hi:g}, "
-                f"got {x.min():g}..{x.max():g}"
+                f"got {x.min():g}..{x.max():g}; choose a box that holds them"
             )
         radius = lengths(x) * share
         side = radius if norm == 2 else radius / x[0].numel() ** 0.5

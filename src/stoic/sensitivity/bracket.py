@@ -30,7 +30,7 @@ class Bracket:
         if not 0 <= self.lower <= self.upper:
             raise ValueError(
                 "bracket must have 0 <= lower <= upper, "
-                f"got {self.lower} and {self.upper}"
+                f"got {self.lower} and {self.upper}; give the lower bound first"
             )
 
     @classmethod

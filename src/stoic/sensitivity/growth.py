@@ -120,7 +120,9 @@ def measured_growth(
     """
     names = [attack.name for attack in attacks]
     if len({*names}) < len(names):
-        raise ValueError(f"attacks must have different names, got {', '.join(names)}")
+        raise ValueError(
+            f"attacks must have different names, got {', '.join(names)}; rename one"
+        )
     found = []
     for radius in radii:
         for attack in attacks:

@@ -65,7 +65,9 @@ def hessian_traces(
         ValueError: There are no probes.
     """
     if probes < 1:
-        raise ValueError(f"probes must be at least 1, got {probes}")
+        raise ValueError(
+            f"probes must be at least 1, got {probes}; choose one such as 8"
+        )
     chance = torch.Generator().manual_seed(seed)
     with torch.inference_mode(False), torch.enable_grad():
         tensors, loss = _loss(program, inputs, labels, names)

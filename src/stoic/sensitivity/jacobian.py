@@ -107,7 +107,7 @@ def _checked(y: Tensor, count: int) -> Tensor:
     if y.dim() != 2 or len(y) != count:
         raise ValueError(
             f"outputs must be a row of numbers for each of {count} inputs, "
-            f"got shape {tuple(y.shape)}"
+            f"got shape {tuple(y.shape)}; flatten them"
         )
     if not bool(y.isfinite().all()):
         row = int((~y.isfinite().all(1)).nonzero()[0])

@@ -58,7 +58,10 @@ def frobenius(f: Function, x: Tensor, probes: int = 8, seed: int = 0) -> Frobeni
         ValueError: There are fewer probes, or an output is not finite.
     """
     if probes < 2:
-        raise ValueError(f"probes must be >= 2 to know their spread, got {probes}")
+        raise ValueError(
+            f"probes must be >= 2 to know their spread, got {probes}; choose one such "
+            "as 16"
+        )
     jacobian = Jacobian(f, x)
     count, width = jacobian.y.shape
     if probes >= width:

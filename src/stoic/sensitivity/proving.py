@@ -34,10 +34,14 @@ def proof_of(scored: Scored) -> CertifiedProof:
             enough to be left out of account, or products in reduced precision.
     """
     if len(scored.program.output_names) != 1:
-        raise NotKnownError("the network has several outputs")
+        raise NotKnownError(
+            "the network has several outputs; wrap it in one that gives scores"
+        )
     dtype = max(_formats(scored.program), key=lambda d: torch.finfo(d).eps)
     if torch.finfo(dtype).tiny > 1e-30:
-        raise NotKnownError(f"what underflows in {dtype} is not covered")
+        raise NotKnownError(
+            f"what underflows in {dtype} is not covered; ask of a float32 network"
+        )
     if not is_plain(scored.scores.device):
         raise NotKnownError(
             "sums here have fewer bits than float32; undo "

@@ -48,7 +48,8 @@ class Claim:
     def __post_init__(self) -> None:
         if self.label not in get_args(Label):
             raise ValueError(
-                f"label must be one of {', '.join(get_args(Label))}, got {self.label!r}"
+                f"label must be one of {', '.join(get_args(Label))}, got "
+                f"{self.label!r}; what holds for everything is a guarantee"
             )
 
 
@@ -142,7 +143,8 @@ def tightness(
     places = {(each.radius, each.norm) for each in growth}
     if len(places) != 1:
         raise ValueError(
-            f"growth must be of one radius and norm, got {sorted(places) or 'none'}"
+            f"growth must be of one radius and norm, got {sorted(places) or 'none'}; "
+            "ask for each by itself"
         )
     ((radius, norm),) = places
     measured = {g.attack: g.number if relative else g.reached for g in growth}
@@ -151,7 +153,7 @@ def tightness(
         if claim.values.shape != (images,):
             raise ValueError(
                 f"{claim.name} must be one number for each of {images} images, "
-                f"got shape {tuple(claim.values.shape)}"
+                f"got shape {tuple(claim.values.shape)}; ask about the same images"
             )
     return Tightness(radius, norm, measured, tuple(claims))
 

@@ -39,7 +39,9 @@ class PGD:
 
     def __post_init__(self) -> None:
         if not self.starts:
-            raise ValueError("starts must be at least 1 attack, got none")
+            raise ValueError(
+                "starts must be at least 1 attack, got none; choose RandomDirections()"
+            )
 
     @property
     def name(self) -> str:

@@ -81,7 +81,9 @@ class DeepFool:
         """
         golden = outputs(f, x)
         if golden.shape[1] < 2:
-            raise ValueError("outputs must be at least 2 for a decision, got 1")
+            raise ValueError(
+                "outputs must be at least 2 for a decision, got 1; choose other attacks"
+            )
         ranked = golden.argsort(1, descending=True)[:, : self.candidates]
         moved, walked = _own(x).clone(), torch.zeros_like(x)
         for _ in range(self.steps):

@@ -33,7 +33,9 @@ class RandomDirections:
 
     def __post_init__(self) -> None:
         if self.tries < 1:
-            raise ValueError(f"tries must be >= 1, got {self.tries}")
+            raise ValueError(
+                f"tries must be >= 1, got {self.tries}; choose one such as 16"
+            )
 
     @property
     def name(self) -> str:

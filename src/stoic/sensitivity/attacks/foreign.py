@@ -49,6 +49,7 @@ class Foreign:
                 f"{self.name} must give finite inputs of shape {tuple(x.shape)}, "
                 f"got shape {tuple(found.shape)}"
                 + ("" if found.shape != x.shape else " with others")
+                + "; wrap the attack in a function that does"
             )
         # In the format that the attack saw: what rounding alone did is no direction.
         base = x.float().to(x) if self.arrays else x
