@@ -177,7 +177,7 @@ def test_logarithms_are_finite_whatever_a_fault_made_of_a_marker() -> None:
 def test_a_monitor_errs_on_the_images_that_it_is_shown(
     case: stoic.Case, monitor: Path, of: str
 ) -> None:
-    inquiry = failing_of(case, 300, 0, of=of, monitor=monitor, first=140)  # type: ignore[arg-type]
+    inquiry = failing_of(case, 300, 0, of=of, monitor=str(monitor), first=140)  # type: ignore[arg-type]
     failures = inquiry.failures
     spoilt = np.array(failures.scenarios) != "memory"
     with torch.no_grad():

@@ -32,7 +32,7 @@ def failing(
     seed: int,
     *,
     of: Origin = "mistakes",
-    monitor: Path | None = None,
+    monitor: Path | str | None = None,
 ) -> Inquiry:
     """Return failures of a case, with what its network was made for.
 
@@ -53,6 +53,7 @@ def failing(
         CaseError: There is no such case, it lacks something, or fails too seldom.
         ValueError: There is no such kind of failures, or no monitor of the network.
     """
+    monitor = Path(monitor) if isinstance(monitor, str) else monitor
     entry = None if ":" in name else entry_of(name)
     if of == "mistakes" and entry is not None and entry.failing is not None:
         _check_origin(of, monitor)
@@ -73,7 +74,7 @@ def failing_of(
     seed: int,
     *,
     of: Origin = "mistakes",
-    monitor: Path | None = None,
+    monitor: Path | str | None = None,
     first: int = 0,
 ) -> Inquiry:
     """Return failures among the inputs of a case; otherwise as `failing`.
@@ -86,6 +87,7 @@ def failing_of(
         monitor: File of the monitor.
         first: Inputs that the monitor was fitted with, and are left out.
     """
+    monitor = Path(monitor) if isinstance(monitor, str) else monitor
     _check_origin(of, monitor)
     if of == "mistakes":
         from stoic.cases.wrong import wrong_inputs
