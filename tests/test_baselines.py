@@ -285,6 +285,14 @@ def test_confidence_and_energy_are_those_of_their_papers(traces: Traces) -> None
         fit_confidence(replace(traces, scores=traces.scores[:, :1]))
 
 
+def test_a_score_that_a_flip_made_a_signalling_nan_is_infinite(traces: Traces) -> None:
+    scores = np.array([[0x3FA00000 ^ 1 << 30, 0]], np.uint32).view(np.float32)
+    row = replace(traces.rows(np.arange(1)), scores=scores)
+
+    for detector in (fit_confidence(row), fit_energy(row)):
+        assert detector.score(row) == np.inf
+
+
 def test_a_confident_row_keeps_its_digits(traces: Traces) -> None:
     scores = np.array([[0, 30.0, -99], [0, 40.0, -99]], np.float32)
 

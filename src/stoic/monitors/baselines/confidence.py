@@ -29,9 +29,9 @@ class Confidence:
 
     def score(self, traces: Traces) -> Floats:
         """Return one less the largest share, float32."""
-        scores = traces.scores.astype(float)
         # As a sum over the others: one less a share near one would lose all digits.
         with np.errstate(invalid="ignore", over="ignore"):
+            scores = traces.scores.astype(float)
             powers = np.sort(np.exp(scores - scores.max(1, keepdims=True)), 1)
             rest = powers[:, :-1].sum(1) / powers.sum(1)
         # A single -inf is a class ruled out; scores that are all so leave NaN.
@@ -52,8 +52,8 @@ class Energy:
 
     def score(self, traces: Traces) -> Floats:
         """Return less the temperature's multiple of the log of summed powers."""
-        scores = traces.scores.astype(float) / self.temperature
         with np.errstate(invalid="ignore", over="ignore"):
+            scores = traces.scores.astype(float) / self.temperature
             energy = -self.temperature * _log_sum(scores)
         return as_scores(energy, np.isfinite(energy))
 
