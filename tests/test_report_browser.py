@@ -15,11 +15,14 @@ import stoic
 from made_runs import MadeTrial, a_manifest, a_site, make_run
 from stoic.report import write_report
 from stoic.report.causes import write_causes_report
+from stoic.report.monitor import write_monitor_report
 from stoic.report.sensitivity import SensitivityRecord, write_sensitivity_report
 from test_explaining import PIPELINE, inquiry
+from test_report_monitor import MONITOR, SCORECARD
 from test_report_sensitivity import RECORD
 
 NAME = f"{'long' * 9}.<script>alert(1)</script>&\"'"
+PHONE = 390
 MEASURE = """<script>
 const found = [];
 addEventListener("error", (event) => found.push(event.message));
@@ -87,9 +90,17 @@ def of_causes(folder: Path) -> Path:
     )
 
 
+def of_a_monitor(folder: Path) -> Path:
+    card, monitor = (
+        json.loads(json.dumps(each).replace("conv", "conv" * 20))
+        for each in (SCORECARD, MONITOR)
+    )
+    return write_monitor_report(card, monitor, [NAME], folder / "monitor.html")
+
+
 @pytest.mark.browser
-@pytest.mark.parametrize("width", [390, 1440])
-@pytest.mark.parametrize("page", [of_a_run, of_sensitivity, of_causes])
+@pytest.mark.parametrize("width", [PHONE, 1440])
+@pytest.mark.parametrize("page", [of_a_run, of_sensitivity, of_causes, of_a_monitor])
 def test_a_browser_shows_it_without_error_request_or_overflow(
     browser: str, page: Callable[[Path], Path], width: int, tmp_path: Path
 ) -> None:
@@ -102,10 +113,12 @@ def test_a_browser_shows_it_without_error_request_or_overflow(
     frame = f'<iframe width="{width}" height="900" frameborder="0" srcdoc="'
     framed.write_text(f'{frame}{html.escape(source)}"></iframe>', encoding="utf-8")
 
-    plain = opened(browser, path, tmp_path / "plain")
     shown = opened(browser, framed, tmp_path / "shown")
 
-    assert "CONSOLE" not in plain.stderr
+    # What the page itself logs, without our script, is the same at any width.
+    if width == PHONE:
+        plain = opened(browser, path, tmp_path / "plain")
+        assert "CONSOLE" not in plain.stderr
     title = re.search(r"<title>(.*?)</title>", shown.stdout)
     assert title, shown.stderr
     measured = json.loads(html.unescape(title[1]))

@@ -55,7 +55,11 @@ SCORECARD: dict[str, Any] = {
     "images": 321,
     "rows": 6543,
     "levels": {
-        "finite": [],
+        "finite": [
+            level("fault class", judged("memory", 0.1, 0.2), judged(NAME, 0.3, 0.432)),
+            level("memory or input", judged("memory", 0.543, 0.6)),
+            level("SDC or not", judged("SDC", 0.654, 0.765)),
+        ],
         "together": [
             level(
                 "fault class", judged("memory", 0.911, 0.922), judged(NAME, 0.4, 0.6)
@@ -94,8 +98,10 @@ SCORECARD: dict[str, Any] = {
     ],
     "worth": {
         name: [
-            {"rate": 0.001, "precision": estimate(low), "gain": None},
-            {"rate": 1.0, "precision": None, "gain": None},
+            {"rate": 0.001, "precision": estimate(low)}
+            | {"gain": estimate(0.345), "hazard": estimate(0.456), "cost": None},
+            {"rate": 1.0, "precision": None, "gain": None, "hazard": None}
+            | {"cost": estimate(0.567)},
         ]
         for name, low in (("rules", 0.123), ("alarm", 0.234))
     },
@@ -126,6 +132,7 @@ def test_the_page_shows_every_number_of_the_scorecard(tmp_path: Path) -> None:
         *("91.1", "92.2", "83.3", "84.4", "7.7", "26.6", "5.5", "71.1", "72.2"),
         *("61.1", "73.3", "97.7", "12.3", "23.4", "321", "6,543", "777", "1,234"),
         *("68.8", "1.3", "36.6", "86.6", "63.3", "52.2", "4,321", "46.6", "0.7"),
+        *("34.5", "45.6", "56.7", "43.2", "54.3", "65.4", "76.5"),
         *("95.5", "35.5", "94.4", "72.2", "+18.9 (+8.9 to +28.9)", "53.3", "65.5"),
     ):
         assert number in text, number

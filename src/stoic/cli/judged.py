@@ -228,12 +228,20 @@ def _worth(card: Scorecard) -> Rows:
         {
             "alarms of rules": f"{each.rate:.2%} faults",
             "precision": told(each.precision),
-            "safety gain": told(each.gain),
-            "residual hazard": told(each.hazard),
-            "availability cost": told(each.cost),
+            "safety gain": _small(each.gain),
+            "residual hazard": _small(each.hazard),
+            "availability cost": _small(each.cost),
         }
         for each in card.worth["rules"]
     ]
+
+
+def _small(share: Estimate | None) -> str:
+    """Return a share that may be tiny, in percent with three digits."""
+    if share is None:
+        return "-"
+    value, low, high = (100 * x for x in (share.value, share.low, share.high))
+    return f"{value:.3g} [{low:.3g}, {high:.3g}]"
 
 
 def _at_rates(

@@ -26,6 +26,8 @@ _DECISION = {"name": "top1-changed"}
 _FAULT_FREE = "rules: fault-free inferences"
 # Points of the score that are told; there may be hundreds.
 _TOLD = 12
+_JUDGED = ("precision", "recall")
+_WORTH = ("precision", "gain", "hazard", "cost")
 _PARTS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 
@@ -53,11 +55,13 @@ class Point:
         at: Place on the logarithmic scale, in percent of the width.
         rate: Of faults, as text.
         estimate: Of the precision; None without an alarm.
+        cells: Precision, safety gain, residual hazard and availability cost, as text.
     """
 
     at: float
     rate: str
     estimate: Estimate | None
+    cells: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,8 @@ class Card:
         kinds: Failures of each kind that the rules find.
         unlike: The same for the calibrated alarm.
         trivially: The same for the trivial detector.
+        levels: Level and class, precision and recall of finite rows and of all, as
+            cells of a table.
         parts: Rows that are finite, that are not, and all, as cells of a table.
         strengths: By corruption and strength.
         panels: The same with areas of the score, by corruption.
@@ -88,7 +94,7 @@ class Card:
         scores: Its rows: of each kind, and each kind and strength.
         beside: Detectors compared, by group.
         steps: The heaviest points of the score, as lines of text.
-        worth: Precision against the frequency of faults, of rules and alarm.
+        worth: Of alarms by the frequency of faults, of rules and alarm.
         rules: As lines of text.
         spans: Feature, lower and upper end of what the alarm takes for usual.
         rate: False alarms that the alarm promises at most.
@@ -108,6 +114,7 @@ class Card:
     kinds: Plot
     unlike: Plot
     trivially: Plot
+    levels: tuple[tuple[str, ...], ...]
     parts: tuple[tuple[str, ...], ...]
     strengths: Plot
     panels: tuple[Panel, ...]
@@ -188,6 +195,7 @@ def _card(scorecard: Record, monitor: Record, rules: Sequence[str]) -> Card:
         kinds=_recalls(scorecard["kinds"]),
         unlike=_recalls(scorecard["unlike"]),
         trivially=_recalls(scorecard.get("trivially", [])),
+        levels=tuple(_levels(scorecard["levels"])),
         parts=tuple(map(_part, scorecard.get("parts", []))),
         strengths=_recalls(scorecard["strengths"]),
         panels=strength_panels(scorecard),
@@ -220,6 +228,19 @@ def _false(scorecard: Record) -> Iterator[tuple[str, Record | None]]:
     for name, of in told:
         for kind, said in (("clean", "fault-free"), ("benign", "faulted, right")):
             yield f"{name}: {said} inferences", of[kind]
+
+
+def _levels(levels: Record) -> Iterator[tuple[str, ...]]:
+    """Yield precision and recall of each class, and their mean, at each level."""
+    for few, every in zip(levels["finite"], levels["together"], strict=True):
+        pairs = zip(
+            (*few["classes"], few["macro"]),
+            (*every["classes"], every["macro"]),
+            strict=True,
+        )
+        for one, other in pairs:
+            told = (each[name] for each in (one, other) for name in _JUDGED)
+            yield few["name"], one["name"], *map(_cell, told)
 
 
 def _part(part: Record) -> tuple[str, ...]:
@@ -289,7 +310,7 @@ def _plot(
 
 
 def _points(worths: Iterable[Record]) -> tuple[Point, ...]:
-    """Return precisions at given frequencies, along a logarithmic scale."""
+    """Return what alarms are worth at given frequencies, along a logarithmic scale."""
     given = [each for each in worths if each["rate"] is not None]
     least = min((each["rate"] for each in given), default=1.0)
     width = -math.log10(least) or 1.0
@@ -298,6 +319,7 @@ def _points(worths: Iterable[Record]) -> tuple[Point, ...]:
             at=round(100 * (1 + math.log10(each["rate"]) / width), 2),
             rate=f"{each['rate']:g}",
             estimate=Estimate(**each["precision"]) if each["precision"] else None,
+            cells=tuple(_cell(each[name]) for name in _WORTH),
         )
         for each in given
     )
