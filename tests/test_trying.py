@@ -10,7 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from stoic.cli import main
-from stoic.monitoring import Fitted, Trying, fit, fit_checksums, seen_by
+from stoic.criteria import Top1Wrong, TopKLost
+from stoic.monitoring import (
+    Fitted,
+    MonitorSettings,
+    Trying,
+    fit,
+    fit_checksums,
+    seen_by,
+)
 from stoic.monitors.corruptions import BY_NAME, Pixels
 from stoic.monitors.division import Division
 from stoic.monitors.scorecard import scorecard
@@ -125,6 +133,16 @@ def test_what_a_monitor_cannot_be_tried_on_is_refused_in_one_line(
         seen_by(monitor, network(), images(40), first=COUNT, trying=Trying(**how))
 
 
+def test_a_monitor_is_judged_by_the_criterion_that_it_was_fitted_with() -> None:
+    monitor = fitted("noise", "specks").monitor
+
+    with pytest.raises(ValueError, match="own, top1-changed, got top-k:2; give"):
+        settings = MonitorSettings(criterion=TopKLost(2))
+        seen_by(monitor, network(), images(40), first=COUNT, settings=settings)
+    with pytest.raises(ValueError, match="must do without labels.*got top1-wrong; "):
+        fit(network(), images(), criterion=Top1Wrong())
+
+
 @pytest.mark.parametrize(
     ("wrong", "line"),
     [
@@ -183,6 +201,31 @@ def test_masks_of_attention_may_hide_and_data_may_not() -> None:
     for wrong in ((spoilt, mask), (tokens, mask.masked_fill(mask < 0, torch.nan))):
         with pytest.raises(ValueError, match="inputs must be finite, got NaN or inf"):
             fit(own, wrong, **how)
+
+
+def test_images_that_cannot_be_corrupted_have_a_monitor_of_memory() -> None:
+    """One never changes in a channel; one is bytes, which the network scales itself."""
+    opaque = images(60).index_fill(1, torch.tensor([2]), 1.0)
+    scaled = nn.Sequential(Scaled(), *network().children())
+    bytes_of = (255 * images(60)).to(torch.uint8)
+    how: dict[str, Any] = {"rate": 0.1, "most": 1, "features": 1, "alpha": 1e-3}
+    told: list[str] = []
+
+    plain = fit(network(), opaque, kinds=(MEMORY,), **how).monitor
+    own = fit(scaled.eval(), bytes_of, notice=told.append, **how).monitor
+
+    assert plain.about["pixels"] is None is own.about["pixels"]
+    assert plain.rules.classes == own.rules.classes == ("regular", MEMORY)
+    assert any(line.startswith("no input is an image of floats") for line in told)
+    with pytest.raises(ValueError, match="got a channel of 1 only; .*--kinds memory"):
+        fit(network(), opaque, **how)
+
+
+class Scaled(nn.Module):
+    """Bytes as numbers up to 1."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.float() / 255
 
 
 def test_few_inputs_have_more_faults_each_and_carry_no_claim() -> None:

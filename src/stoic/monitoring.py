@@ -205,6 +205,7 @@ def seen_by(
     check_trying(trying, monitor, given.count)
     with untouched(network):
         _check_own(monitor, network)
+        _check_criterion(monitor, chosen)
         watched = _watched(network, given, chosen, first)
         watched = replace(
             watched,
@@ -238,6 +239,22 @@ def _check_own(monitor: Monitor, network: nn.Module) -> None:
             "the monitor must be one of this network, got one of another "
             f"({monitor.fingerprint[:12]}, not {own[:12]}); fit it again"
         )
+
+
+def _check_criterion(monitor: Monitor, chosen: MonitorSettings) -> None:
+    """Refuse another criterion than the one that the monitor has learnt by."""
+    own, given = monitor.about.get("criterion"), chosen.criterion.as_record()
+    if own and own != given:
+        raise ValueError(
+            f"criterion must be the monitor's own, {_terse(own)}, got "
+            f"{_terse(given)}; give the settings that it was fitted with"
+        )
+
+
+def _terse(record: dict[str, Any]) -> str:
+    """Return the record of a criterion as a word, such as ``top-k:5``."""
+    name, *more = record.values()
+    return ":".join([str(name), *map(str, more)])
 
 
 def _silent(line: str) -> None:

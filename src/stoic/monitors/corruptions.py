@@ -23,6 +23,7 @@ __all__ = [
     "UNSEEN",
     "Corruption",
     "Pixels",
+    "has_flat",
     "is_image",
     "pixels_of",
 ]
@@ -176,6 +177,11 @@ def is_image(leaf: Any) -> bool:
     return isinstance(leaf, Tensor) and leaf.dim() == 4
 
 
+def has_flat(images: Tensor) -> bool:
+    """Say whether a channel of images never changes."""
+    return bool((images.amin((0, 2, 3)) == images.amax((0, 2, 3))).any())
+
+
 def pixels_of(inputs: Tensor) -> Pixels:
     """Return the range of each channel over all inputs.
 
@@ -188,9 +194,10 @@ def pixels_of(inputs: Tensor) -> Pixels:
             f"width), got {tuple(inputs.shape)} of {inputs.dtype}"
         )
     black, white = inputs.amin((0, 2, 3)), inputs.amax((0, 2, 3))
-    if bool((black == white).any()):
+    if has_flat(inputs):
         raise ValueError(
             "every channel of the images must have more than one value, got a channel "
-            f"of {float(black[black == white][0]):g} only; leave it out"
+            f"of {float(black[black == white][0]):g} only; leave it out, or have "
+            "nothing corrupted: --kinds memory"
         )
     return Pixels(black, white)

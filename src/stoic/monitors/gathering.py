@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
 from stoic.monitors.collecting import Watched, check_flips, collected
-from stoic.monitors.corruptions import BY_NAME, Pixels, is_image, pixels_of
+from stoic.monitors.corruptions import BY_NAME, Pixels, has_flat, is_image, pixels_of
 from stoic.monitors.division import Division, Part
 from stoic.monitors.fitting import check_clean_finite, unlearnable
 from stoic.monitors.kinds import LEARNT
@@ -86,7 +87,7 @@ def gathered(
     """
     parts = Division(inputs.count, chosen.seed)
     # Inputs to calibrate with tell nothing of what is learnt, not even their range.
-    pixels = _pixels(parts.before_calibration(inputs).inputs, chosen)
+    pixels = _pixels(parts.before_calibration(inputs).inputs, chosen, say)
     flips = learnt_flips(chosen.kinds, chosen.faults, parts.learning_count)
     _say_few(parts, say)
     check_flips(watched, flips)
@@ -135,22 +136,36 @@ def _say_few(parts: Division, say: Callable[[str], None]) -> None:
         )
 
 
-def _pixels(inputs: Inputs, chosen: MonitorSettings) -> Pixels | None:
+def _pixels(
+    inputs: Inputs, chosen: MonitorSettings, say: Callable[[str], None]
+) -> Pixels | None:
     """Return the range of the images among the inputs, if there are any.
 
     Raises:
         ValueError: There are none, and kinds ask for them.
     """
     wanted = [kind for kind in chosen.kinds if kind != MEMORY]
-    images = [leaf for leaf in inputs.leaves if is_image(leaf)]
-    # The first is the one that is corrupted; a mask of attention may look like it.
-    there = bool(images) and not bool(images[0].isinf().any())
-    if wanted and chosen.kinds != LEARNT and not (there and chosen.corruptions):
+    image = _image(inputs) if chosen.corruptions else None
+    if image is not None:
+        return pixels_of(image) if wanted or not has_flat(image) else None
+    if wanted and chosen.kinds != LEARNT:
         why = "without images" if chosen.corruptions else "that stay as they are"
         raise ValueError(
             f"kinds must be memory for inputs {why}, got {wanted[0]}; leave it out"
         )
-    return pixels_of(images[0]) if there and chosen.corruptions else None
+    if wanted and chosen.corruptions:
+        say("no input is an image of floats: faults in memory alone are learnt")
+    return None
+
+
+def _image(inputs: Inputs) -> Tensor | None:
+    """Return the input that is corrupted: the first image, if its numbers can be."""
+    images = (leaf for leaf in inputs.leaves if is_image(leaf))
+    first: Tensor | None = next(images, None)
+    # A mask of attention may look like an image.
+    if first is None or not first.is_floating_point() or bool(first.isinf().any()):
+        return None
+    return first
 
 
 def _spoilt(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from stoic.criteria import Criterion, Top1Changed
+from stoic.criteria import Criterion, Top1Changed, Top1Wrong
 from stoic.monitors.alarm import check_enough
 from stoic.monitors.kinds import LEARNT, check_faults, check_kinds, check_names
 from stoic.monitors.markers import ChannelQuantiles, Marker, NonFinite
@@ -83,15 +83,24 @@ def check_settings(settings: MonitorSettings) -> None:
     check_enough(settings.rate, _ANY)
     _check_whole("batch", settings.batch, 1, "give 50, or fewer to save memory")
     _check_seed(settings.seed)
-    if not callable(getattr(settings.criterion, "failed", None)):
-        raise ValueError(
-            f"criterion must be one of stoic.criteria, got {settings.criterion!r}; "
-            "give Top1Changed(), or what named_criterion makes of a name"
-        )
+    _check_criterion(settings.criterion)
     if settings.tail is not None and not callable(settings.tail):
         raise ValueError(
             f"tail must be a function of the network's output, got {settings.tail!r}; "
             "leave it out to judge the output itself"
+        )
+
+
+def _check_criterion(criterion: Any) -> None:
+    if not callable(getattr(criterion, "failed", None)):
+        raise ValueError(
+            f"criterion must be one of stoic.criteria, got {criterion!r}; "
+            "give Top1Changed(), or what named_criterion makes of a name"
+        )
+    if isinstance(criterion, Top1Wrong):
+        raise ValueError(
+            "criterion must do without labels, which no network at work has, got "
+            "top1-wrong; give top1-changed"
         )
 
 
