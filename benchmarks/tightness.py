@@ -20,14 +20,15 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
 import torch
 from benchmarks import printing
+from benchmarks.claimed import BOUNDS, CLAIMS, local_claims
 from benchmarks.ledger import Ledger
 from benchmarks.perturbed import BUILT_IN, NAMES, Perturbed, perturbed
 from torch import Tensor
@@ -43,22 +44,15 @@ from stoic.sensitivity.attacks.contract import Attack
 from stoic.sensitivity.attacks.decisions import FGSM, DeepFool
 from stoic.sensitivity.attacks.directions import PowerDirection, RandomDirections
 from stoic.sensitivity.ball import Ball
-from stoic.sensitivity.condition import condition
 from stoic.sensitivity.growth import Growth, measured_growth
 from stoic.sensitivity.jacobian import Function
-from stoic.sensitivity.local import average, frobenius, largest
-from stoic.sensitivity.perturbation import Perturbation
 from stoic.sensitivity.reach import NotKnownError
-from stoic.sensitivity.tightness import Claim, Label, tightness
+from stoic.sensitivity.tightness import Claim, tightness
 
-__all__ = ["CLAIMS", "Claims", "attacks_of", "main"]
+__all__ = ["attacks_of", "main"]
 
 _RADII = (2.0**-24, 2.0**-10, 2.0**-5)
-_BOUNDS = ("product", "interval", "linearised", "certified")
 _COLUMNS = ("change", "size", "inputs", "outputs", "turned")
-
-Claims: TypeAlias = Callable[[Perturbed, Tensor, float, float], list[Claim]]
-"""From a network, some inputs, a radius and its norm to what is claimed of growth."""
 
 
 @dataclass
@@ -218,7 +212,7 @@ def _claimed(
     try:
         claims = CLAIMS[name](subject, x, radius, norm)
     except NotKnownError as error:
-        claims, silent = _local(subject, x, radius, norm), str(error)
+        claims, silent = local_claims(subject, x, radius, norm), str(error)
     told = [
         {"name": each.name, "label": each.label, "values": each.values.tolist()}
         for each in claims
@@ -290,38 +284,6 @@ def _measured(
     }
 
 
-def _local(subject: Perturbed, x: Tensor, radius: float, norm: float) -> list[Claim]:
-    """Claim what the derivative at the image itself says."""
-    scale = subject.scale(x)
-    stretch = largest(subject.f, x, steps=20).value
-    mean = average(frobenius(subject.f, x, probes=16).value, x)
-    return [
-        Claim("local", "local", stretch * scale),
-        Claim("average", "average", mean * scale),
-    ]
-
-
-def _bounds(subject: Perturbed, x: Tensor, radius: float, norm: float) -> list[Claim]:
-    """Claim what holds for every perturbation of that size."""
-    what = Perturbation(radius=radius, norm=norm)
-    found = condition(subject.program, [x], subject.scores, what, subject.store)
-
-    def claims(names: Sequence[str], label: Label) -> list[Claim]:
-        own = {name: found.number(getattr(found, name), radius) for name in names}
-        return [Claim(name, label, values) for name, values in own.items()]
-
-    # Where scores are too many to be followed back, products with vectors must do.
-    known = bool(found.local.isfinite().all())
-    local = claims(["local"], "local") + claims(["average"], "average")
-    return claims(_BOUNDS, "guarantee") + (
-        local if known else _local(subject, x, radius, norm)
-    )
-
-
-CLAIMS: Mapping[str, Claims] = {"bounds": _bounds, "local": _local}
-"""What is held against the measured growth; bounds say what is local, too."""
-
-
 def _tell(found: Sequence[dict[str, Any]], options: argparse.Namespace) -> None:
     """Print the row of the last table, and draw all there are."""
     if options.out:
@@ -343,7 +305,7 @@ def _tell(found: Sequence[dict[str, Any]], options: argparse.Namespace) -> None:
 
 _HEADS = ("network", "inputs", "depth", "radius")
 _TRIED = ("random", "of 16", "FGSM", "DeepFool", "power", "PGD")
-_CLAIMED = ("average", "local", *_BOUNDS)
+_CLAIMED = ("average", "local", *BOUNDS)
 _MORE = ("turned", *_CLAIMED, "5 %", "95 %", "violated", "passes")
 
 
