@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -14,16 +17,21 @@ from stoic.sensitivity.condition import condition, conditions
 from stoic.sensitivity.linear import stencilled
 from stoic.sensitivity.norms import norm, upper_norm
 from stoic.sensitivity.operators.contract import Alone
+from stoic.sensitivity.operators.lengths import length
 from stoic.sensitivity.perturbation import Perturbation
 from stoic.sensitivity.reach import reached
 from stoic.sensitivity.stencil import Stencil
 
 
-def test_questions_asked_together_are_answered_as_each_by_itself() -> None:
-    program, x, scores = made("stacked")
+@pytest.mark.parametrize("name", ["stacked", "branching", "attending"])
+def test_questions_asked_together_are_answered_as_each_by_itself(name: str) -> None:
+    program, x, scores = made(name)
+    steps = {word: 1e-3 for word in program.stored}
     asked = [
         *(Perturbation(radius=radius) for radius in (1e-6, 1e-2)),
         *(Perturbation(stored=1e-4), Perturbation.of_format(torch.bfloat16)),
+        Perturbation(radius=1e-3, norm=math.inf, stored_steps=steps),
+        Perturbation(value_steps={scores: 0.1, program.steps[-2].name: 0.01}),
     ]
 
     together = conditions(program, [x], scores, asked)
@@ -33,6 +41,20 @@ def test_questions_asked_together_are_answered_as_each_by_itself() -> None:
         for name in ("product", "interval", "linearised", "local", "average"):
             found, wanted = getattr(one, name), getattr(alone, name)
             assert torch.allclose(found, wanted, rtol=1e-4), name
+
+
+@pytest.mark.parametrize("size", [1e-44, 1e-25, 1.0, 1e30])
+def test_lengths_of_float32_are_those_of_float64_rounded_up(size: float) -> None:
+    torch.manual_seed(0)
+    for shape in ((3, 2), (3, 2, 5000), (3, 2, 4, 9, 9), (3, 2, 3, 70, 70)):
+        most = (torch.rand(shape) * size).float()
+        most[0] = 0.0
+
+        found = length(most)
+
+        exact = most.double().reshape(3, 2, -1).norm(dim=2)
+        assert (found >= exact).all()
+        assert torch.allclose(found, exact, rtol=1e-3, atol=0.0)
 
 
 def test_sums_are_those_of_float64_rounded_up() -> None:

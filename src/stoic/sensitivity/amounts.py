@@ -21,7 +21,7 @@ _ROOM = 1 + 2.0**-19
 # Products of what is smaller than float32's least number, of numbers up to 1.
 _FLOOR = 1e-36
 # Scales between this and its inverse need no division.
-_PLAIN = 1e12
+_PLAIN = 1e25
 # More terms are added up in float64: in float32 their roundings would be too many.
 _MANY = 1 << 21
 
@@ -34,6 +34,7 @@ class Amounts:
         step: Which adds them.
         scale: That all others are multiplied by, [perturbations, inputs]; float64.
         above: Upwards, as shares of the scale; float32.
+        largest: Of each input, where they are added, [perturbations, inputs].
         below: Downwards; nothing where they are as above, and one 0 where none are.
         energy: Of squared gradients, weights of those of elements that are off; for the
             norm.
@@ -43,6 +44,7 @@ class Amounts:
     step: str
     scale: Tensor
     above: Tensor
+    largest: Tensor
     below: Tensor | None = None
     energy: Tensor | None = None
     norm: Tensor | None = None
@@ -61,14 +63,14 @@ class Amounts:
             most = most.nan_to_num(torch.inf, torch.inf)
             scale = most.flatten(2).amax(2).double()
         below = torch.zeros(()) if convex else None
-        sizes = scale.where(scale > 0, 1.0)
+        largest, sizes = scale, scale.where(scale > 0, 1.0)
         if bool(((sizes > 1 / _PLAIN) & (sizes < _PLAIN)).all()) and _is_single(most):
             # In the middle of float32's range numbers may stay as they are.
-            return cls(step, torch.ones_like(scale), most, below)
+            return cls(step, torch.ones_like(scale), most, largest, below)
         scale = scale.clamp(min=1e-300)
         # What is infinite is no share of anything: the scale says so.
         shares = most * (_ROOM / scale).reshape(*scale.shape, *[1] * (most.dim() - 2))
-        return cls(step, scale, shares.nan_to_num(1.0).float(), below)
+        return cls(step, scale, shares.nan_to_num(1.0).float(), largest, below)
 
     def bounded(self, norm: Tensor) -> Amounts:
         """Return the same with bounds of 2-norms, [perturbations, inputs].

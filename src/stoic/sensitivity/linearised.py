@@ -81,7 +81,7 @@ def linearised_by(reaches: Reaches, scores: str, wanted: Tensor) -> list[Lineari
         _way_back(legs, columns, scores, part)
         for part in seed.split(max(1, _AT_ONCE // largest))
     ]
-    return [_of_parts(parts, at) for at in range(len(reaches.moved(scores).norm))]
+    return _of_parts(parts, len(reaches.moved(scores).norm))
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def _leg(reaches: Reaches, passed: Passed) -> _Leg:
         amounts.append(Amounts.of(name, turn.source))
     if turn.bend is not None:
         bent = Amounts.of(name, turn.bend, convex=turn.convex)
-        if bool((turn.bend > 0).any()):
+        if bool(bent.largest.any()):
             norm = turn.bend_norm
             amounts.append(bent if norm is None else bent.bounded(norm))
     return _Leg(
@@ -243,15 +243,24 @@ def _lost(off: Tensor, moved: Tensor) -> Tensor:
     return lost.nan_to_num(torch.inf, torch.inf)[:, None]
 
 
-def _of_parts(parts: Sequence[_Back], at: int) -> Linearised:
-    """Put together what was found of some outputs at a time."""
-    names = parts[0].gradients
-    return Linearised(
-        {name: torch.cat([part.gradients[name] for part in parts]) for name in names},
-        torch.cat([part.rise[at] for part in parts]),
-        torch.cat([part.fall[at] for part in parts]),
-        {
-            step: torch.cat([part.by_step[step][at] for part in parts]).norm(dim=0)
-            for step in parts[0].by_step
-        },
+def _of_parts(parts: Sequence[_Back], count: int) -> list[Linearised]:
+    """Put together what was found of some outputs at a time, by perturbation."""
+    names, steps = parts[0].gradients, parts[0].by_step
+    gradients = {name: _joined([p.gradients[name] for p in parts], 0) for name in names}
+    by_step = {
+        step: _joined([p.by_step[step] for p in parts], 1).norm(dim=1) for step in steps
+    }
+    rise, fall = (
+        _joined([getattr(part, name) for part in parts], 1) for name in ("rise", "fall")
     )
+    return [
+        Linearised(
+            *(gradients, rise[at], fall[at]),
+            {step: norms[at] for step, norms in by_step.items()},
+        )
+        for at in range(count)
+    ]
+
+
+def _joined(parts: Sequence[Tensor], dim: int) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat([*parts], dim)

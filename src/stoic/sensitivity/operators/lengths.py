@@ -55,9 +55,11 @@ def length(most: Tensor) -> Tensor:
     parts = torch.linalg.vector_norm(rows, dim=-1).double()
     norm: Tensor = torch.linalg.vector_norm(parts.flatten(2), dim=2)
     norm = norm * ((1 + share) * UP)
-    if bool(((norm >= _SMALL_SINGLE) & norm.isfinite()).all()):
-        return norm
-    return torch.stack([two_norm(each.double()) for each in most])
+    trusted = (norm >= _SMALL_SINGLE) & norm.isfinite()
+    if not bool(trusted.all()):
+        for at in (~trusted.all(1)).nonzero().flatten().tolist():
+            norm[at] = two_norm(most[at].double().reshape(norm.shape[1], -1))
+    return norm
 
 
 def _rows(most: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch.func import vjp, vmap
 from stoic.network.certified import moves, products
 from stoic.network.certified.contract import Absolute, Call, named_ops, transposed
 from stoic.network.certified.rules import bound_of
-from stoic.network.program import filled
+from stoic.network.program import as_reshape, filled
 from stoic.sensitivity.operators.contract import UP, Adjoint, Crossing, Turn
 from stoic.sensitivity.operators.summing import summing
 
@@ -21,6 +21,7 @@ __all__ = ["linear"]
 
 _ATEN = torch.ops.aten
 _JOINS = {_ATEN.add.Tensor, _ATEN.sub.Tensor, _ATEN.cat.default}
+_RESHAPES = {as_reshape, _ATEN.reshape.default, _ATEN.flatten.using_ints}
 # Only these: a bound of what is not linear would leave out how far it bends.
 _LINEAR = {
     *moves.RULES,
@@ -133,12 +134,24 @@ def _interpolated(crossing: Crossing, bound: Absolute) -> float:
 
 
 def _adjoint(call: Call, bound: Absolute) -> Adjoint:
+    if call.step.op in _RESHAPES:
+        return _reshaped(call)
     golden = [call.golden(name) for name in call.reads]
     _, signed, *_ = vjp(lambda *values: _again(call, *values), *golden)
     _, absolute = transposed(bound.carry, *(value.abs() for value in golden))
     # No element has more readers than the result has elements.
     fan = max(call.result[0].numel(), bound.terms)
     return Adjoint(vmap(signed), _raised(vmap(absolute)), fan)
+
+
+def _reshaped(call: Call) -> Adjoint:
+    """Put elements back where they were: inputs stay in dimension 0."""
+    shape = call.golden(call.reads[0]).shape
+
+    def back(gradient: Tensor) -> tuple[Tensor, ...]:
+        return (gradient.reshape(len(gradient), *shape),)
+
+    return Adjoint(back, back, 0)
 
 
 def _raised(

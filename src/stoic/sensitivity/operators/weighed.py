@@ -61,16 +61,22 @@ class _Map:
         back: From a result's gradient, any number of rows, and a weight to the value's.
         terms: How many products are added up in an element of the result.
         fan: How many in an element of the value, on the way back.
+        plain: Whether sums of float32 are rounded one by one.
     """
 
     run: Callable[[Tensor, Tensor], Tensor]
     back: Callable[[Tensor, Tensor], Tensor]
     terms: int
     fan: int
+    plain: bool
+
+    def single(self, sizes: Tensor) -> Tensor:
+        """Return them in float32, rounded up; in float64 if its sums have less bits."""
+        return single(sizes) if self.plain else sizes.double()
 
     def sizes(self, value: Tensor, weight: Tensor) -> Tensor:
         """Run on absolute numbers, in float32, rounded up to float64."""
-        value = _single(value)
+        value = self.single(value)
         return _up(self.run(value, weight), self.terms, value, weight)
 
     def lifted(self, weight: Tensor) -> Tensor:
@@ -87,13 +93,8 @@ class _Map:
 
     def sizes_back(self, gradient: Tensor, weight: Tensor) -> Tensor:
         """Carry absolute gradients back, likewise."""
-        gradient = _single(gradient)
+        gradient = self.single(gradient)
         return _up(self.back(gradient, weight), self.fan, gradient, weight)
-
-
-def _single(sizes: Tensor) -> Tensor:
-    """Return them in float32, rounded up; in float64 if its sums have fewer bits."""
-    return single(sizes) if is_plain(sizes.device) else sizes.double()
 
 
 def _up(sizes: Tensor, terms: int, *factors: Tensor) -> Tensor:
@@ -177,7 +178,7 @@ def _beside_shares(
     steps = None if share else crossings.errors(at, call.name(place))
     if steps is not None:
         reach = crossings.value.abs() + crossings.moved[0].most[at]
-        added = ours.sizes(reach, _single(steps.double()))
+        added = ours.sizes(reach, ours.single(steps.double()))
         extra = added if extra is None else added + extra
     return extra
 
@@ -211,7 +212,7 @@ class _Known:
         """Read them from the golden call."""
         call = crossings.call
         weight = call.arg(place).double()
-        sizes = _single(weight.abs())
+        sizes = ours.single(weight.abs())
         shown = ours.sizes(crossings.value.abs(), sizes)
         return cls(
             ours.lifted(sizes),
@@ -223,13 +224,13 @@ class _Known:
 
 def _adjoint(call: Call, ours: _Map, weight: Tensor, sizes: Tensor) -> Adjoint:
     """Carry gradients in float32 through convolutions, where most of the work is."""
-    single = call.step.op in _CONVOLUTIONS | _TURNED and is_plain(weight.device)
-    signed = weight.float() if single else weight
+    floating = call.step.op in _CONVOLUTIONS | _TURNED and ours.plain
+    signed = weight.float() if floating else weight
     return Adjoint(
         lambda gradient: (_rows(ours.back, gradient, signed),),
         lambda gradient: (_rows(ours.sizes_back, gradient, sizes),),
         ours.fan,
-        single,
+        floating,
     )
 
 
@@ -281,10 +282,18 @@ def _map_of(call: Call) -> _Found | None:
         return None
     rows, columns = matrix.shape if turned else matrix.shape[::-1]
     if turned:
-        ours = _Map(lambda v, w: v @ w.t(), lambda g, w: g @ w, columns, rows)
+        run, back = _turned, _straight
     else:
-        ours = _Map(lambda v, w: v @ w, lambda g, w: g @ w.t(), columns, rows)
-    return ours, place, bias
+        run, back = _straight, _turned
+    return _Map(run, back, columns, rows, is_plain(matrix.device)), place, bias
+
+
+def _straight(value: Tensor, matrix: Tensor) -> Tensor:
+    return value @ matrix
+
+
+def _turned(value: Tensor, matrix: Tensor) -> Tensor:
+    return value @ matrix.t()
 
 
 def _convolution(call: Call) -> _Map:
@@ -312,4 +321,5 @@ def _convolution(call: Call) -> _Map:
         return found
 
     sums = weight[0].numel(), len(weight) // groups * math.prod(weight.shape[2:])
-    return _Map(run, back, *(reversed(sums) if turned else sums))
+    terms, fan = reversed(sums) if turned else sums
+    return _Map(run, back, terms, fan, is_plain(weight.device))
