@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import stoic
 from sensitivity_networks import captured
 from sensitivity_support import ATEN, call_on
 from stoic.network.certified.contract import Call
 from stoic.network.program import Ref, Step
+from stoic.predicting import PredictSettings
 from stoic.sensitivity.condition import Condition, condition
 from stoic.sensitivity.operators import turn_of
 from stoic.sensitivity.operators.always import Always
@@ -157,14 +159,16 @@ def test_a_norm_of_its_parts_and_gates_have_a_bound_at_any_size(radius: float) -
 
 
 class Detached(nn.Module):
-    """A value that is used without its history."""
+    """A value that is used without its history, or with it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, history: bool = False) -> None:
         super().__init__()
+        self.history = history
         self.first, self.last = nn.Linear(4, 5), nn.Linear(5, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        scores: Tensor = self.last(self.first(x).detach())
+        inner = self.first(x)
+        scores: Tensor = self.last(inner if self.history else inner.detach())
         return scores
 
 
@@ -177,6 +181,18 @@ def test_what_is_detached_moves_all_the_same() -> None:
 
     longest = torch.linalg.matrix_norm(whole.double(), 2)
     assert torch.allclose(found.certified, longest * found.perturbed, rtol=1e-3)
+
+
+def test_faults_before_what_is_detached_are_proved_as_any_others() -> None:
+    asked, found = PredictSettings(sites="*first.weight", probes=0, proofs=True), []
+    for history in (True, False):
+        torch.manual_seed(0)
+        network, x = Detached(history=history).eval(), torch.randn(8, 4)
+        rows = stoic.predict(network, x, settings=asked).rows
+        found.append([row.holds for row in rows])
+
+    assert found[0] == found[1]
+    assert min(share for share in found[0] if share is not None) < 0.5
 
 
 def bounds_of(network: nn.Module, x: Tensor, what: Perturbation) -> Condition:
