@@ -112,6 +112,9 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--try", type=int, default=1000, dest="tried", help="others")
     parser.add_argument("--draws", type=int, default=400, help="of the bootstrap")
     parser.add_argument("--features", type=int, default=4, help="of the small monitor")
+    parser.add_argument(
+        "--most", type=int, default=3, help="values that points are from; 0 for all"
+    )
     printing.common_options(parser, threads=1)
     options = parser.parse_args(argv)
     if options.quick:
@@ -223,7 +226,8 @@ def _detectors(
     )
     names = chosen.traces.features
     seen = learning.columns(features_of(watches))
-    points = points_of(seen.rows(early), seen.rows(~early), watches, names, 3)
+    parts, most = (seen.rows(early), seen.rows(~early)), options.most or None
+    points = points_of(*parts, watches, names, most)
     alpha = pruning(chosen, choosing.columns(chosen.traces.features))
     labels = labels_of(learning, lesson.classes)
     makers: list[Callable[[], Detector]] = [
