@@ -34,8 +34,8 @@ _DEFAULTS = {
     Of.mistakes: ("layers", "UMAP"),
     # UMAP tears what is alike in the one layer that was hit apart by all others.
     Of.faults: ("markers", "none"),
-    Of.false_alarms: ("markers", "UMAP"),
-    Of.misses: ("markers", "UMAP"),
+    Of.false_alarms: ("layers", "UMAP"),
+    Of.misses: ("layers", "UMAP"),
 }
 
 
@@ -75,8 +75,7 @@ ExtractorName = Annotated[
     str,
     typer.Option(
         "--extractor",
-        help="Of features; 'list' lists them. By default layers, or markers where "
-        "failures are no mistakes.",
+        help="Of features; 'list' lists them. By default layers; markers for faults.",
     ),
 ]
 FeatureName = Annotated[str, typer.Option("--extractor", help="Of features.")]
