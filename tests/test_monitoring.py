@@ -605,7 +605,7 @@ def test_markers_that_are_not_finite_are_named_with_the_users_input() -> None:
     ("name", "value"),
     [
         ("features", -1), ("alpha", -1.0), ("alpha", math.nan), ("seed", -1),
-        ("seed", 2**32), ("most", 0), ("batch", 0), ("clean", math.inf),
+        ("seed", 2**32), ("most", -1), ("batch", 0), ("clean", math.inf),
         ("choose", "luck"), ("marker", NonFinite()), ("marker", "moments"),
         ("values", "head:out"), ("values", ("a", "a")), ("values", (3,)),
         ("features", 2.5), ("most", True), ("alpha", "small"), ("rate", "low"),
@@ -625,12 +625,14 @@ def test_settings_are_refused_before_any_work(name: str, value: Any) -> None:
 def test_another_way_to_choose_features() -> None:
     network, inputs = case()
 
-    found = fit(network, inputs[:300], choose="importance", rate=0.05)
+    how: dict[str, Any] = {"rate": 0.05, "alpha": 1e-3}
+    found = fit(network, inputs[:300], choose="importance", most=0, **how)
 
+    assert len({watch.value for watch in found.monitor.watches}) > 3
     assert found.choice and found.choice.best.within(found.choice.full)
     tried = [len(trial.features) for trial in found.choice.tried]
     assert tried == list(range(1, len(tried) + 1))
-    layers = fit(network, inputs[:300], choose="layers", most=2, rate=0.05).monitor
+    layers = fit(network, inputs[:300], choose="layers", most=2, **how).monitor
     assert {name.split()[-1] for name in layers.rules.features} == {
         watch.value for watch in layers.watches
     }

@@ -111,14 +111,14 @@ def _concluded(
     if chosen.features:
         choosing = lesson.on(features), gathered.choosing
         layers = layers_of(watched.subject, watches, features)
-        most, values = chosen.features, chosen.most
+        most, values = chosen.features, chosen.most or len(watches)
         how = chosen.choose
         choice = by_way(how, *choosing, most=most, layers=layers, values=values)
         features = choice.best.features
     kept = gathered.choosing.columns(features)
     alpha = chosen.alpha
     alpha = pruning(lesson.on(features), kept) if alpha is None else alpha
-    several = chosen.most if chosen.features else None
+    several = (chosen.most or None) if chosen.features else None
     traces = gathered.learning, gathered.choosing
     points = points_of(*traces, watches, features, several)
     monitor = fit_monitor(

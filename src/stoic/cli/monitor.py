@@ -25,6 +25,7 @@ from stoic.cli.monitor_options import (
     InputCount,
     Kinds,
     Marker,
+    Most,
     OtherFaults,
     OtherKinds,
     Page,
@@ -58,6 +59,7 @@ def fit(
     watch: Watch = "",
     marker: Marker = "quantiles",
     features: Features = 4,
+    most: Most = 3,
     choose: Choose = "steps",
     kinds: Kinds = LEARNT,
     fault: Faults = FLIP,
@@ -75,7 +77,8 @@ def fit(
 
     how: dict[str, Any] = {"values": each_named(watch), "rate": rate, "seed": seed}
     learnt = {"kinds": each_named(kinds), "faults": each_named(fault)}
-    more = {"features": features, "choose": choose, "alpha": alpha, "clean": clean}
+    more = {"features": features, "most": most, "choose": choose}
+    more |= {"alpha": alpha, "clean": clean}
     with one_line():
         check_name("marker", marker, (*MARKERS, "checksums"))
         if marker == "checksums":

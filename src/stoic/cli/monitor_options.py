@@ -22,6 +22,7 @@ __all__ = [
     "InputCount",
     "Kinds",
     "Marker",
+    "Most",
     "OtherFaults",
     "OtherKinds",
     "Page",
@@ -53,6 +54,14 @@ Marker = Annotated[
 ]
 Features = Annotated[
     int, typer.Option("--features", help="To keep at most; 0 for all.")
+]
+Most = Annotated[
+    int,
+    typer.Option(
+        "--most",
+        help="Values to look at in all, 0 for all: the score finds more with more, "
+        "and costs more.",
+    ),
 ]
 Choose = Annotated[
     str, typer.Option("--choose", help="How: steps, importance, pairs or layers.")

@@ -30,7 +30,8 @@ class MonitorSettings:
         values: To watch, by name; every layer by default.
         marker: What is computed of each.
         features: How many rules may be about at most; 0 for all.
-        most: Values to look at in all, if rules are not about more.
+        most: Values to look at in all, if rules are not about more; 0 for all. The
+            score finds more of faint corruptions with more, and costs more.
         choose: How: ``steps``, one after the other; ``importance``, in its order, as
             many as it takes; ``pairs``, the best of them; or ``layers``, cheap ones
             with all that is told of them.
@@ -73,7 +74,7 @@ def check_settings(settings: MonitorSettings) -> None:
     check_names("values", settings.values, "leave it out to watch every layer")
     _check_marker(settings.marker)
     _check_whole("features", settings.features, 0, "give 0 to keep all")
-    _check_whole("most", settings.most, 1, "give 3, or how many may be looked at")
+    _check_whole("most", settings.most, 0, "give 3, or 0 to look at all")
     _check_choose(settings.choose)
     _check_learnt(settings)
     _check_number("clean", settings.clean, "give 0 to weigh all regular ones alike")
