@@ -30,8 +30,8 @@ from stoic.sensitivity.reach import Passed, Reach, Reaches
 __all__ = ["Linearised", "linearised", "linearised_by"]
 
 _SINGLE = 2.0**-23
-# Numbers of the largest gradient at once: what is larger does not stay in a cache.
-_AT_ONCE = 1 << 22
+# Numbers of the largest gradient at once: what is done once for all shares them.
+_AT_ONCE = 1 << 23
 
 
 @dataclass(frozen=True)
