@@ -379,6 +379,9 @@ def test_the_features_that_tell_everything_are_chosen(choose: Any) -> None:
     assert choice.best.within(choice.full)
     assert tuple(tried) == choice.tried
     assert pruning(lesson.on(choice.best.features), others) >= 1e-4
+    if choose is by_importance:
+        only = by_importance(lesson, others, most=1)
+        assert only.best == choice.tried[0] and not only.best.within(only.full)
 
 
 def test_fault_free_rows_may_weigh_as_much_as_some_classes() -> None:
@@ -629,14 +632,20 @@ def test_another_way_to_choose_features() -> None:
     found = fit(network, inputs[:300], choose="importance", most=0, **how)
 
     assert len({watch.value for watch in found.monitor.watches}) > 3
-    assert found.choice and found.choice.best.within(found.choice.full)
-    tried = [len(trial.features) for trial in found.choice.tried]
-    assert tried == list(range(1, len(tried) + 1))
+    choice = found.choice
+    assert choice
+    tried = [len(trial.features) for trial in choice.tried]
+    assert tried == list(range(1, len(tried) + 1)) and len(tried) <= 4
+    assert choice.best.within(choice.full) or choice.best == max(
+        choice.tried, key=lambda trial: trial.worth
+    )
     layers = fit(network, inputs[:300], choose="layers", most=2, **how).monitor
     assert {name.split()[-1] for name in layers.rules.features} == {
         watch.value for watch in layers.watches
     }
     assert len({watch.value for watch in layers.watches}) <= 2
+    with pytest.raises(ValueError, match="features must be 2 or more for pairs"):
+        fit(network, inputs[:300], choose="pairs", features=1)
     with pytest.raises(ValueError, match="choose must be .*got 'guessing'"):
         fit(network, inputs[:300], choose="guessing")
 

@@ -70,7 +70,7 @@ class Choice:
     """Features that were chosen, and all that was tried on the way.
 
     Args:
-        best: The chosen ones; all features where fewer never did.
+        best: The chosen ones; all features where fewer never did, and might be all.
         full: All features.
         tried: In the order tried.
     """
@@ -122,6 +122,7 @@ def by_importance(
     lesson: Lesson,
     traces: Traces,
     *,
+    most: int | None = None,
     alpha: float = 1e-5,
     tick: Callable[[Trial], None] | None = None,
 ) -> Choice:
@@ -130,11 +131,20 @@ def by_importance(
     Args:
         lesson: To learn from.
         traces: Of other inputs and faults, to judge by.
+        most: How many features to choose at most; the best of fewer where none will do.
         alpha: Of the pruning.
         tick: Told of each trial.
     """
     names = _by_rank(lesson)
-    return _until(lesson, traces, alpha, tick, (names[:n] for n in _counts(len(names))))
+    few = len(names[:most])
+    bench = _Bench.of(lesson, traces, alpha)
+    full, tried = bench(lesson.traces.features), []
+    for trial in _told(bench, (names[:n] for n in _counts(few)), tick):
+        tried.append(trial)
+        if trial.within(full):
+            return Choice(trial, full, tuple(tried))
+    best = full if few == len(names) else max(tried, key=lambda trial: trial.worth)
+    return Choice(best, full, tuple(tried))
 
 
 def by_pairs(
@@ -264,7 +274,7 @@ def by_way(
         way: Its name.
         lesson: To learn from.
         traces: Of other inputs and faults, to judge by.
-        most: How many features to choose at most, step by step.
+        most: How many features to choose at most, if not whole layers.
         layers: To choose from, where layers are chosen.
         values: How many layers to choose at most.
     """
@@ -272,23 +282,9 @@ def by_way(
         return by_layers(lesson, traces, layers, most=max(values, 1))
     if way == "steps":
         return by_steps(lesson, traces, most=most)
-    return by_importance(lesson, traces) if way == WAYS[1] else by_pairs(lesson, traces)
-
-
-def _until(
-    lesson: Lesson,
-    traces: Traces,
-    alpha: float,
-    tick: Callable[[Trial], None] | None,
-    sets: Iterator[Sequence[str]],
-) -> Choice:
-    bench = _Bench.of(lesson, traces, alpha)
-    full, tried = bench(lesson.traces.features), []
-    for trial in _told(bench, sets, tick):
-        tried.append(trial)
-        if trial.within(full):
-            return Choice(trial, full, tuple(tried))
-    return Choice(full, full, tuple(tried))
+    if way == "importance":
+        return by_importance(lesson, traces, most=most)
+    return by_pairs(lesson, traces)
 
 
 def _told(

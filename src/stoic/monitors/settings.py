@@ -29,12 +29,12 @@ class MonitorSettings:
     Args:
         values: To watch, by name; every layer by default.
         marker: What is computed of each.
-        features: How many rules may be about at most; 0 for all.
+        features: How many rules may be about at most, if not whole layers; 0 for all.
         most: Values to look at in all, if rules are not about more; 0 for all. The
             score finds more of faint corruptions with more, and costs more.
-        choose: How: ``steps``, one after the other; ``importance``, in its order, as
-            many as it takes; ``pairs``, the best of them; or ``layers``, cheap ones
-            with all that is told of them.
+        choose: How: ``steps``, one after the other; ``importance``, in its order;
+            ``pairs``, the best of them; or ``layers``, cheap ones with all that is told
+            of them.
         kinds: Of faults to learn: ``memory``, and names of corruptions.
         faults: In memory to learn, as `stoic.faults.models.named_model` takes them.
         corruptions: Whether inputs are corrupted; only images can be.
@@ -75,7 +75,7 @@ def check_settings(settings: MonitorSettings) -> None:
     _check_marker(settings.marker)
     _check_whole("features", settings.features, 0, "give 0 to keep all")
     _check_whole("most", settings.most, 0, "give 3, or 0 to look at all")
-    _check_choose(settings.choose)
+    _check_choose(settings.choose, settings.features)
     _check_learnt(settings)
     _check_number("clean", settings.clean, "give 0 to weigh all regular ones alike")
     if settings.alpha is not None:
@@ -126,12 +126,14 @@ def _check_learnt(settings: MonitorSettings) -> None:
         )
 
 
-def _check_choose(choose: Any) -> None:
+def _check_choose(choose: Any, features: int) -> None:
     if choose not in WAYS:
         raise ValueError(
             f"choose must be one of {', '.join(WAYS)}, got {choose!r}; "
             "leave it out for steps"
         )
+    if choose == "pairs" and features == 1:
+        raise ValueError("features must be 2 or more for pairs, got 1; give 2")
 
 
 def _check_marker(marker: Any) -> None:
