@@ -33,6 +33,7 @@ def texts(): return network, ["a", "b"]
 def short(): return network, inputs, labels[:3]
 def ragged(): return network, (inputs, inputs[:2])
 def empty(): return network, inputs[:0]
+def judging(): return Case("mine", network, inputs, labels, criterion=max)
 def raising(): raise RuntimeError("no\\nGPU")
 """
 
@@ -68,6 +69,7 @@ def test_a_case_of_the_users_own_is_loaded(user_module: str, name: str) -> None:
         ("short", ("labels", "each of the 4 inputs", "got shape (3,)")),
         ("ragged", ("same number of rows", "got [4, 2] rows")),
         ("empty", ("at least 1", "got [0] rows")),
+        ("judging", ("criterion", "got a builtin", "stoic.criteria.Custom(...)")),
         ("raising", ("must return a case", "RuntimeError: no GPU")),
         ("pear", ("got 'pear'", "did you mean pair?")),
         ("inputs", ("got 'inputs'", "it has none like that")),

@@ -59,6 +59,13 @@ class Case:
     scenarios: Sequence[str] | NDArray[np.str_] | None = None
 
     def __post_init__(self) -> None:
+        own = self.criterion
+        if not isinstance(own, str) and not callable(getattr(own, "failed", None)):
+            raise CaseError(
+                f"criterion of {self.name} must be a name or one of stoic.criteria, "
+                f"got a {type(own).__name__}; write stoic.criteria.Custom(...) around "
+                "a function"
+            )
         count = len(self)
         for name, rule in (("labels", "row"), ("clusters", "number")):
             column: Tensor | None = getattr(self, name)
