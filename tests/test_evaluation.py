@@ -162,6 +162,18 @@ def test_a_row_that_is_not_finite_is_taken_for_a_memory_fault(
     assert all(level.macro.recall and level.macro.recall.value == 1 for level in found)
 
 
+def test_a_level_has_no_class_that_the_monitor_has_not(
+    traces: Traces, resamples: Resamples, labels: NDArray[np.int64]
+) -> None:
+    only = labels * (labels == 1)
+    said = np.where(only, 2, 0)  # Nothing but rows that are not finite.
+
+    for level in levels(only, said, CLASSES[:2], resamples, everything(traces)):
+        (each,) = level.classes
+        assert each.name in (MEMORY, "SDC")
+        assert level.macro.recall and level.macro.recall.value == 1
+
+
 def test_what_is_never_said_has_no_precision_rather_than_none_at_all(
     traces: Traces, resamples: Resamples, labels: NDArray[np.int64]
 ) -> None:

@@ -12,6 +12,7 @@ from stoic.monitors.alarm import Alarm, calibrated
 from stoic.monitors.bounds import Bounds, Floats, bounds_of
 from stoic.monitors.markers import ChannelQuantiles
 from stoic.monitors.monitor import Monitor
+from stoic.monitors.policies import rule_text
 from stoic.monitors.rules import Fork, Leaf, Node, Rules, fitted
 from stoic.monitors.watches import Watch
 from stoic.records.numerals import numeral
@@ -165,6 +166,34 @@ def test_a_person_can_read_the_rules() -> None:
         "else:",
         "  memory (75 % of 10 rows)",
     ]
+
+
+def told_of(text: str, row: Floats) -> bool:
+    """Whether a row, with features a, b and c, is as a line says."""
+    at = 0
+    for part in text.split(" and "):
+        name, _, span = part.rpartition(" is ")
+        at = "abc".index(name) if name else at
+        ends = [np.float32(word) for word in span.split() if word[-1].isdigit()]
+        low = -np.inf if "at most" in span else ends[0]
+        high = np.inf if "at least" in span else ends[-1]
+        if (low <= row[at] <= high) == span.startswith("not "):
+            return False
+    return True
+
+
+def test_why_a_row_ended_in_a_leaf_is_said_in_one_span_of_each_feature() -> None:
+    rules, values, _ = learnt()
+    values[:2, 0] = np.nan
+
+    lines = [rule_text(rules, leaf) for leaf in range(len(rules.leaves))]
+
+    for line in lines:
+        for name in "abc":
+            assert line.count(f"{name} is ") <= 1
+    for row, leaf in zip(values[:30], rules.leaf_of(values[:30]), strict=True):
+        assert [told_of(line, row) for line in lines].index(True) == leaf
+        assert sum(told_of(line, row) for line in lines) == 1
 
 
 def test_what_is_read_is_the_number_that_is_compared() -> None:

@@ -222,12 +222,10 @@ def _alarms(first: str, line: Line) -> dict[str, str]:
 
 
 def _worth(card: Scorecard) -> Rows:
-    from stoic.monitors.scorecard import told
-
     return [
         {
             "alarms of rules": f"{each.rate:.2%} faults",
-            "precision": told(each.precision),
+            "precision": _small(each.precision),
             "safety gain": _small(each.gain),
             "residual hazard": _small(each.hazard),
             "availability cost": _small(each.cost),

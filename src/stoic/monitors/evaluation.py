@@ -151,10 +151,11 @@ def levels(
         resamples: Of the same rows.
         rows: Which to judge.
     """
-    kinds = ("regular", MEMORY, "input") if MEMORY in classes else ("regular", "input")
     if MEMORY in classes:
         said = np.where(said == len(classes), list(classes).index(MEMORY), said)
-    of = [kinds.index(c if c == MEMORY else "input") for c in classes[1:]]
+    names = [MEMORY if name == MEMORY else "input" for name in classes[1:]]
+    kinds = ("regular", *(kind for kind in (MEMORY, "input") if kind in names))
+    of = [kinds.index(name) for name in names]
     to_kind = np.array([0, *of, len(kinds)])
     return (
         _level(LEVELS[0], labels, said, classes, resamples, rows),

@@ -7,8 +7,9 @@ is a policy as well.
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -182,10 +183,24 @@ def _mixed(first: Any, second: Any, rows: Tensor, some: bool) -> Any:
 
 def rule_text(rules: Rules, leaf: int) -> str:
     """Return what leads to a leaf, in one line and in the markers' own units."""
-    asked = [
-        f"{rules.features[fork.feature]} is {'not ' if way > 0 else ''}"
-        f"{span_text(fork.low, fork.high)}"
-        for fork, way in zip(rules.forks, rules.paths[:, leaf].tolist(), strict=True)
-        if way
-    ]
+    taken = zip(rules.forks, rules.paths[:, leaf].tolist(), strict=True)
+    forks = [(fork, way > 0) for fork, way in taken if way]
+    asked = []
+    for feature in dict.fromkeys(fork.feature for fork, _ in forks):
+        own = [(f.low, f.high, out) for f, out in forks if f.feature == feature]
+        told = " and ".join(_spans(own))
+        asked.append(f"{rules.features[feature]} is {told}")
     return " and ".join(asked) or "always"
+
+
+def _spans(own: Sequence[tuple[float, float, bool]]) -> Iterator[str]:
+    """Yield where a feature is, as one span, and where in it the feature is not."""
+    inside = [(low, high) for low, high, out in own if not out]
+    low = max((each for each, _ in inside), default=-math.inf)
+    high = min((each for _, each in inside), default=math.inf)
+    if inside:
+        yield span_text(low, high)
+    left = {(a, b) for a, b, out in own if out and a <= high and b >= low}
+    for start, end in sorted(left):
+        if not any(a <= start and end <= b for a, b in left - {(start, end)}):
+            yield f"not {span_text(start, end)}"

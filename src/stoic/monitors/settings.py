@@ -96,7 +96,7 @@ def _check_criterion(criterion: Any) -> None:
     if not callable(getattr(criterion, "failed", None)):
         raise ValueError(
             f"criterion must be one of stoic.criteria, got {criterion!r}; "
-            "give Top1Changed(), or what named_criterion makes of a name"
+            "give Top1Changed(), what named_criterion makes of a name, or Custom(...)"
         )
     if isinstance(criterion, Top1Wrong):
         raise ValueError(
