@@ -76,7 +76,11 @@ def export_onnx(guarded: Guarded, inputs: Inputs, path: Path) -> None:
 
 
 def rows_free(inputs: Inputs) -> dict[str, Any]:
-    """Return for ``torch.export`` that the number of rows is free."""
+    """Return for ``torch.export`` that the number of rows is free.
+
+    Args:
+        inputs: Examples; what is returned are its ``dynamic_shapes``.
+    """
 
     def shape(leaf: Any) -> Any:
         return {0: Dim.DYNAMIC} if isinstance(leaf, Tensor) and leaf.dim() else None
