@@ -206,14 +206,13 @@ def _end(numbers: Tensor, level: float) -> Tensor:
     return numbers.masked_fill(numbers.isnan(), math.inf).amin(1)
 
 
-# By the names that a command knows them by.
+# By the names that a command knows them by; rules learn nothing from `NonFinite`.
 MARKERS: Mapping[str, Marker] = {
     "quantiles": ChannelQuantiles(),
     "raw": Quantiles(DECILES),
     "sampled": Quantiles(DECILES, stride=16),
     "extremes": Extremes(),
     "moments": Moments(),
-    "non-finite": NonFinite(),
 }
 
 
