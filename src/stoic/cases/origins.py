@@ -53,6 +53,7 @@ def failing(
         CaseError: There is no such case, it lacks something, or fails too seldom.
         ValueError: There is no such kind of failures, or no monitor of the network.
     """
+    _check_seed(seed)
     monitor = Path(monitor) if isinstance(monitor, str) else monitor
     entry = None if ":" in name else entry_of(name)
     if of == "mistakes" and entry is not None and entry.failing is not None:
@@ -87,6 +88,7 @@ def failing_of(
         monitor: File of the monitor.
         first: Inputs that the monitor was fitted with, and are left out.
     """
+    _check_seed(seed)
     monitor = Path(monitor) if isinstance(monitor, str) else monitor
     _check_origin(of, monitor)
     if of == "mistakes":
@@ -101,6 +103,12 @@ def failing_of(
 
     assert monitor is not None
     return alarmed_inputs(case.after(first), monitor, of, count, seed, first=first)
+
+
+def _check_seed(seed: int) -> None:
+    # Twice as many are known to UMAP and K-means: room for runs under those after it.
+    if not 0 <= seed < 2**31:
+        raise CaseError(f"seed must be in 0..{2**31 - 1}, got {seed}; take another")
 
 
 def _check_origin(of: str, monitor: Path | None) -> None:

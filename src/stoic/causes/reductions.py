@@ -102,8 +102,9 @@ class Umap:
         least = max(self.dimensions + 2, self.neighbours + 1)
         if len(ready) < least:
             raise ValueError(
-                f"failures must be at least {least} for {self!r}, "
-                f"got {len(ready)}; take PCA, or fewer dimensions and neighbours"
+                f"failures must be at least {least} for UMAP with {self.dimensions} "
+                f"dimensions and {self.neighbours} neighbours, got {len(ready)}; take "
+                "more failures, or PCA: --reduction PCA"
             )
         with warnings.catch_warnings():
             # Of tensorflow that it misses, and of graphs in several pieces.

@@ -15,7 +15,19 @@ from stoic.causes.scores.stability import (
     stability_of_seeds,
 )
 
-__all__ = ["steadiness"]
+__all__ = ["check_runs", "steadiness"]
+
+
+def check_runs(runs: int) -> None:
+    """Refuse runs that cannot be compared, before any work.
+
+    Raises:
+        ValueError: There are fewer than two.
+    """
+    if runs < 2:
+        raise ValueError(
+            f"stability must be over at least 2 runs to compare, got {runs}"
+        )
 
 
 def steadiness(
@@ -40,10 +52,7 @@ def steadiness(
     Raises:
         ValueError: There are too few runs to compare.
     """
-    if runs < 2:
-        raise ValueError(
-            f"stability must be over at least 2 runs to compare, got {runs}"
-        )
+    check_runs(runs)
     of, done = 2 * runs + 1, 0
 
     def found(features: Features, own: int) -> Clusters:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,9 +17,12 @@ from stoic.cli.output import aligned, chat, progress
 
 if TYPE_CHECKING:
     from stoic.causes.failures import Inquiry
+    from stoic.causes.pipeline import Pipeline
     from stoic.explaining import Explained
 
 __all__ = ["causes"]
+
+_PAGE = "causes.html"
 
 
 class Of(StrEnum):
@@ -30,6 +34,7 @@ class Of(StrEnum):
     misses = "misses"
 
 
+_CLUSTERING = "HDBSCAN"
 _DEFAULTS = {
     Of.mistakes: ("layers", "UMAP"),
     # UMAP tears what is alike in the one layer that was hit apart by all others.
@@ -87,7 +92,10 @@ ReductionName = Annotated[
     ),
 ]
 ClusteringName = Annotated[
-    str, typer.Option("--clustering", help="K-means, DBSCAN, HDBSCAN or Ward.")
+    str,
+    typer.Option(
+        "--clustering", help="K-means, DBSCAN, HDBSCAN (the default) or Ward."
+    ),
 ]
 Images = Annotated[
     Path | None,
@@ -135,7 +143,7 @@ def find(
     monitor: MonitorFile = None,
     extractor: ExtractorName = "",
     reduction: ReductionName = "",
-    clustering: ClusteringName = "HDBSCAN",
+    clustering: ClusteringName = "",
     images: Images = None,
     strict: Strict = False,
     grid: GridOption = False,
@@ -147,8 +155,10 @@ def find(
     out: OutFolder = None,
 ) -> None:
     """Cluster the failures of CASE's network by what they look like."""
-    from stoic.explaining import again, all_pipelines, explain, pipeline_of
+    from stoic.causes.steadiness import check_runs
+    from stoic.explaining import again, all_pipelines, explain
     from stoic.extracting import absent, extractors
+    from stoic.records.files import check_writable
 
     if extractor == "list":
         lacking = (f"{name} {what}" for name, what in absent().items())
@@ -156,8 +166,13 @@ def find(
         return
     rows: list[dict[str, str]] = []
     with one_line():
-        features, fewer = _DEFAULTS[of]
-        pipeline = pipeline_of(extractor or features, reduction or fewer, clustering)
+        _check_heard("--grid", grid, {"kept": kept, "processes": processes != 1})
+        _check_heard("--images", images is not None, {"strict": strict})
+        pipeline = _pipeline(of, (extractor, reduction, clustering), grid=grid)
+        if stability:
+            check_runs(stability)
+        if out:
+            check_writable("out", out / _PAGE)
         asked: dict[str, Any] = {"of": of.value, "monitor": monitor}
         inquiry = _asked(case, failures, seed, images, strict, asked)
         with progress("stages") as told:
@@ -178,6 +193,31 @@ def find(
         print(json.dumps(found.as_record() | about, indent=1))
         return
     print("\n\n".join([*([aligned(rows)] if rows else []), *_tables(found)]))
+
+
+def _check_heard(option: str, there: bool, given: Mapping[str, object]) -> None:
+    """Refuse what changes nothing without another option."""
+    for name, value in given.items():
+        if value and not there:
+            raise ValueError(
+                f"{name} must come with {option}, got it alone; give both or none"
+            )
+
+
+def _pipeline(of: Of, names: tuple[str, str, str], *, grid: bool) -> Pipeline:
+    """Return what is asked for by the names of stages, empty for those by default."""
+    from stoic.explaining import pipeline_of
+
+    if grid and any(names):
+        raise ValueError(
+            f"grid must be of all stages, got {', '.join(filter(None, names))}; "
+            "leave --extractor, --reduction and --clustering out, or --grid"
+        )
+    extractor, reduction, clustering = names
+    features, fewer = _DEFAULTS[of]
+    return pipeline_of(
+        extractor or features, reduction or fewer, clustering or _CLUSTERING
+    )
 
 
 def _asked(
@@ -215,7 +255,7 @@ def retrain(
     rate: Annotated[float, typer.Option("--rate", help="Of learning.")] = 3e-4,
     extractor: FeatureName = "layers",
     reduction: ReductionName = "UMAP",
-    clustering: ClusteringName = "HDBSCAN",
+    clustering: ClusteringName = _CLUSTERING,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -282,7 +322,7 @@ def _write(
 
     files = found.save_lists(out)
     told = found.as_page(case) | {"of": of, "grid": rows}
-    page = write_causes_report(told, out / "causes.html")
+    page = write_causes_report(told, out / _PAGE)
     chat(f"page: {page}; lists of images: {files[0].parent / 'cluster-*.txt'}")
 
 
