@@ -160,7 +160,7 @@ def test_markers_of_mistakes_are_quantiles_of_sums_over_channels(
     apart = (seen - np.median(clean, 0)) / clean.std(0)
     expected = np.sign(apart) * np.log(1 + np.abs(apart))
     np.testing.assert_allclose(features, expected, rtol=1e-3, atol=1e-3)
-    with pytest.raises(ValueError, match="must be of failures with a markers"):
+    with pytest.raises(ValueError, match="must be of failures under faults"):
         extractor_of("markers and site")(inquiry, 0)
 
 

@@ -17,6 +17,7 @@ import stoic
 from stoic.causes.clusterings import KMeans
 from stoic.causes.extractors.neurons import Layers
 from stoic.causes.failures import UNKNOWN, Examples, Failures, Inquiry
+from stoic.causes.grid import GridError
 from stoic.causes.pipeline import NOISE, Pipeline
 from stoic.causes.reductions import Pca
 from stoic.causes.relevance.overlay import overlay
@@ -325,6 +326,7 @@ def test_folders_must_be_named_as_classes_are(
         (("signs", "--seed", "-1"), "seed must be in 0..2147483647, got -1"),
         (("signs", "--stability", "1"), "stability must be over at least 2 runs"),
         (("signs", "--kept", "x"), "kept must come with --grid"),
+        (("signs", "--grid", "--kept", __file__), "must be writable, got"),
         (("signs", "--processes", "0"), "processes must come with --grid"),
         (("signs", "--strict"), "strict must come with --images"),
         (("signs", "--grid", "--reduction", "PCA"), "grid must be of all stages"),
@@ -342,3 +344,15 @@ def test_wrong_words_are_answered_in_one_line(
     assert told.out == ""
     assert said in told.err
     assert told.err.count("\n") == 1
+
+
+def test_a_process_that_died_is_told_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def died(*given: object, **how: object) -> None:
+        raise GridError("processes must live")
+
+    monkeypatch.setattr("stoic.cases.failing", lambda *given, **how: inquiry())
+    monkeypatch.setattr("stoic.explaining.compare", died)
+    assert main(["causes", "signs", "--grid"]) == 4
+    assert capsys.readouterr().err == "stoic: processes must live\n"

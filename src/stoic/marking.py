@@ -123,8 +123,8 @@ class Observed:
         missing = [name for name in self.tables if name not in seen]
         if missing:
             raise ValueError(
-                f"features {self.name} must be of failures with a {missing[0]}, got "
-                "others; ask about failures of faults, or choose other features"
+                f"features {self.name} must be of failures under faults, got others "
+                f"without {missing[0]}; ask about faults, or choose other features"
             )
         return np.concatenate([_even(seen[name]) for name in self.tables], 1)
 

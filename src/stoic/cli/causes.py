@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from stoic.cli.ending import one_line
+from stoic.cli.ending import BROKEN, one_line, stop
 from stoic.cli.options import AsJson, CaseName, Seed
 from stoic.cli.output import aligned, chat, progress
 
@@ -158,7 +158,7 @@ def find(
     from stoic.causes.steadiness import check_runs
     from stoic.explaining import again, all_pipelines, explain
     from stoic.extracting import absent, extractors
-    from stoic.records.files import check_writable
+    from stoic.records.files import check_writable, writing
 
     if extractor == "list":
         lacking = (f"{name} {what}" for name, what in absent().items())
@@ -173,6 +173,9 @@ def find(
             check_runs(stability)
         if out:
             check_writable("out", out / _PAGE)
+        if kept:
+            with writing(kept):
+                kept.mkdir(parents=True, exist_ok=True)
         asked: dict[str, Any] = {"of": of.value, "monitor": monitor}
         inquiry = _asked(case, failures, seed, images, strict, asked)
         with progress("stages") as told:
@@ -298,9 +301,13 @@ def _best(
     inquiry: Inquiry, how: dict[str, Any]
 ) -> tuple[Explained, list[dict[str, str]]]:
     """Return what the best of all pipelines has found, and a row for each of them."""
+    from stoic.causes.grid import GridError
     from stoic.explaining import compare, explained, ranked, row_of
 
-    outcomes = list(compare(inquiry, **how))
+    try:
+        outcomes = list(compare(inquiry, **how))
+    except GridError as error:
+        stop(error, BROKEN)
     best = ranked(outcomes, inquiry)
     failed = [each for each in outcomes if each.clusters is None]
     if not best:
