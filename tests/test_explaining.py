@@ -84,6 +84,10 @@ def test_failures_that_look_alike_are_in_one_cluster(found: Explained) -> None:
     assert found.scores.coverage[0.9] == 1
     assert found.scores.unknown == 1
     assert found.random is not None
+    looks = found.inspected
+    assert looks is not None and looks.as_record() == found.as_record()["inspection"]
+    # Pure clusters show a new cause each.
+    assert looks.mean == found.scores.scenarios < looks.random_mean
     names = [set(found.names(cluster)) for cluster in range(found.clusters.count)]
     assert sum(map(len, names)) + len(found.names(NOISE)) == ROWS
     dark = next(own for own in names if "0.png" in own)

@@ -25,6 +25,7 @@ from stoic.causes.pipeline import (
 )
 from stoic.causes.reductions import REDUCTIONS
 from stoic.causes.scores import PURE, Baseline, Scores, baseline, score
+from stoic.causes.scores.inspection import Inspection, in_turn
 from stoic.causes.scores.stability import Stability
 from stoic.causes.sheets import heated, pictured, source
 from stoic.causes.steadiness import steadiness
@@ -63,6 +64,7 @@ class Explained:
         rules: What the images of each have in common, by recorded parameters.
         scores: Against known causes; None where no cause is known.
         random: The same of random clusters of the same sizes.
+        inspected: Images to look at until all causes are seen; None as `scores`.
         stability: Whether these clusters come again, if that was asked for.
     """
 
@@ -75,6 +77,7 @@ class Explained:
     rules: tuple[Described, ...]
     scores: Scores | None
     random: Baseline | None
+    inspected: Inspection | None = None
     stability: tuple[Stability, ...] = ()
 
     @property
@@ -114,6 +117,7 @@ class Explained:
             "noise": self.names(NOISE),
             "scores": self.scores.as_record() if self.scores else None,
             "random": self.random.as_record() if self.random else None,
+            "inspection": self.inspected.as_record() if self.inspected else None,
             "stability": [each.as_record() for each in self.stability],
         }
 
@@ -389,4 +393,5 @@ def explained(
         rules=described(clusters, inquiry.failures.recorded),
         scores=None if known is None else score(clusters, known, parts=True),
         random=None if known is None else baseline(clusters, known, parts=True),
+        inspected=None if known is None else in_turn(clusters, points, known),
     )

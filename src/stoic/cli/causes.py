@@ -380,9 +380,16 @@ def _scores(found: Explained) -> list[str]:
         return []
     purity = "-" if own.purity is None else f"{own.purity:.1%}"
     random = found.random.numbers["purity"] if found.random else None
+    inspected = found.inspected
+    looks = (
+        f"; to see every cause, clusters in turn take {inspected.mean:.0f} images, "
+        f"random order {inspected.random_mean:.0f}"
+        if inspected
+        else ""
+    )
     beside = f" (random clusters of the same sizes {random.mean:.1%})" if random else ""
     return [
         f"purity {purity}{beside}, coverage {own.coverage[0.9]:.1%} of "
         f"{own.scenarios} causes at 90 % purity, adjusted mutual information "
-        f"{own.information or 0:.2f}"
+        f"{own.information or 0:.2f}{looks}"
     ]

@@ -9,10 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stoic.causes.scores.seen import RandomOrder, until_all
+from stoic.causes.pipeline import Clusters, Features
+from stoic.causes.scores.orders import RoundRobin
+from stoic.causes.scores.seen import MOST_OVERLAPPING, RandomOrder, until_all
 from stoic.causes.scores.truth import Truth
 
-__all__ = ["Inspection", "inspection"]
+__all__ = ["Inspection", "in_turn", "inspection"]
+
+_SEEDS = 20
 
 
 @dataclass(frozen=True)
@@ -103,3 +107,23 @@ def inspection(
             known[id(truth)] = truth, RandomOrder.of(truth)
         randoms.append(known[id(truth)][1])
     return Inspection.of(taken, randoms, confidence=confidence)
+
+
+def in_turn(
+    clusters: Clusters, points: Features, scenarios: NDArray[np.str_]
+) -> Inspection | None:
+    """Return how long it takes to see all causes, looking at each cluster in turn.
+
+    Args:
+        clusters: Of the failures.
+        points: Of each failure.
+        scenarios: The cause of each; who sees a combination has seen all its causes.
+
+    Returns:
+        What twenty seeds say together; None of too many causes for the random order.
+    """
+    truth = Truth.of(scenarios, parts=True)
+    if len(truth.names) > MOST_OVERLAPPING:
+        return None
+    orders = (RoundRobin()(clusters, points, seed) for seed in range(_SEEDS))
+    return inspection((order, truth) for order in orders)
