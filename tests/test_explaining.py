@@ -116,6 +116,9 @@ def test_the_page_shows_every_cluster_and_escapes_names(
 ) -> None:
     page = write_causes_report(found.as_page("<i>mine</i>"), tmp_path / "p.html")
     text = page.read_text()
+
+    assert found.inspected
+    assert f"in turn or at random</th><td>{found.inspected.mean:.0f}</td>" in text
     assert "<i>mine" not in text
     assert "<b>" not in text.split("</style>")[1].replace("<bdi>", "")
     for number in range(found.clusters.count):

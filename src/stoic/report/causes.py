@@ -182,22 +182,41 @@ def _scores(told: Record) -> tuple[tuple[str, str, str], ...]:
     own, random = told["scores"], told["random"]
     if own is None:
         return ()
+    covered = [
+        (
+            f"causes with a cluster of {float(key):.0%} purity",
+            value,
+            f"coverage at {key}",
+        )
+        for key, value in own["coverage"].items()
+    ]
     rows = [
         ("purity, mean over clusters", own["purity"], "purity"),
         ("purity, by images", own["weighted_purity"], "weighted purity"),
-        (
-            "causes with a cluster of 90 % purity",
-            own["coverage"]["0.9"],
-            "coverage at 0.9",
-        ),
+        *covered,
         ("adjusted mutual information", own["information"], "information"),
     ]
     found = [
         (name, _share(value), _share((random.get(other) or {}).get("mean")))
         for name, value, other in rows
     ]
-    return (*found, ("images in no cluster", _share(own["noise"]), "the same"))
+    noise = ("images in no cluster", _share(own["noise"]), "the same")
+    redundancy = own["redundancy"]["0.9"]
+    several = ("clusters of 90 % purity for such a cause", _count(redundancy), "–")
+    return (*found, noise, several, *_inspected(told["inspection"]))
+
+
+def _inspected(found: Record | None) -> tuple[tuple[str, str, str], ...]:
+    """Return how long it takes to see every cause, by clusters and at random."""
+    if found is None:
+        return ()
+    name = "images looked at until every cause is seen, clusters in turn or at random"
+    return ((name, f"{found['mean']:.0f}", f"{found['random_mean']:.0f}"),)
 
 
 def _share(value: float | None) -> str:
     return "–" if value is None else f"{value:.1%}"
+
+
+def _count(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f}"
