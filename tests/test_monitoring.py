@@ -535,11 +535,14 @@ def boxed(scores: Tensor) -> Tensor:
 def test_a_monitor_goes_by_the_tail_and_criterion_of_a_case() -> None:
     network, inputs = case()
     judged = MonitorSettings(criterion=DetectionsChanged(confidence=1e-6), tail=boxed)
+    ours = fitted().monitor
+    about = {name: told for name, told in ours.about.items() if name != "criterion"}
 
-    by_box = seen_by(fitted().monitor, network, inputs[420:440], settings=judged)
+    untold = replace(ours, about=about)
+    by_box = seen_by(untold, network, inputs[420:440], settings=judged)
 
     # Whoever finds another class in the same box finds something wrong.
-    by_class = seen_by(fitted().monitor, network, inputs[420:440])
+    by_class = seen_by(ours, network, inputs[420:440])
     assert by_box.scores.shape == (len(by_class), 6)
     assert by_box.origin.failed.any() and not by_box.origin.failed.all()
     assert by_box.origin.failed.tolist() == by_class.origin.failed.tolist()
