@@ -108,6 +108,19 @@ def test_a_network_without_its_weights_says_how_to_get_them(
     assert any(line.startswith("ViT-B/16 needs weights vit_b_16-*") for line in lines)
 
 
+def test_a_file_that_fails_without_a_word_is_refused_all_the_same(
+    hub: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(*given: object, **named: object) -> None:
+        raise EOFError
+
+    (hub / "resnet50-0123abcd.pth").write_bytes(b"")
+    monkeypatch.setattr(torch, "load", silent)
+
+    with pytest.raises(CaseError, match="got EOFError: no message; fetch it again"):
+        extractor_of("ResNet-50")(inquiry(), 0)
+
+
 def test_a_damaged_or_incomplete_file_is_refused_in_one_line(hub: Path) -> None:
     file = hub / "resnet50-0123abcd.pth"
     file.write_bytes(b"no weights")

@@ -92,10 +92,12 @@ class Known:
         try:
             stored = torch.load(file, map_location="cpu", weights_only=True)
             network.load_state_dict(_held(stored, network), strict=False, assign=True)
+        # A damaged file may make unpickling raise anything, with any message or none.
         except Exception as error:
+            said = next(iter(str(error).splitlines()), "no message")
             raise CaseError(
                 f"{file} must hold torchvision's weights of {self.model}, got "
-                f"{type(error).__name__}: {str(error).splitlines()[0]}; fetch it again"
+                f"{type(error).__name__}: {said}; fetch it again"
             ) from error
         for name, own in (*first.state_dict().items(), *last.state_dict().items()):
             if own.is_meta:
