@@ -28,9 +28,9 @@ from typing import Any, cast
 
 import torch
 from benchmarks import printing
-from benchmarks.claimed import BOUNDS, CLAIMS, local_claims
 from benchmarks.ledger import Ledger
 from benchmarks.perturbed import BUILT_IN, NAMES, Perturbed, perturbed
+from benchmarks.tightness_claims import BOUNDS, CLAIMS, local_claims
 from torch import Tensor
 
 from stoic.cases import CaseError
