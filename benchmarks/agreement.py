@@ -66,10 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     record = {
         "benchmark": "agreement",
         "faults": options.faults,
-        "networks": {
-            name: _network(name, options.faults, options.seed)
-            for name in options.networks
-        },
+        "networks": {name: _network(name, options) for name in options.networks},
     }
     printing.show(record, _text(record), as_json=options.json)
     found = record["networks"].values()
@@ -84,6 +81,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--networks", nargs="+", choices=SUBJECTS, default=SUBJECTS)
     parser.add_argument("--faults", type=int, default=_FAULTS, help="per network")
+    printing.device_option(parser)
     printing.common_options(parser)
     options = parser.parse_args(argv)
     if options.quick:
@@ -91,10 +89,11 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def _network(name: str, count: int, seed: int) -> dict[str, Any]:
+def _network(name: str, options: argparse.Namespace) -> dict[str, Any]:
+    count, seed = options.faults, options.seed
     printing.say(f"{name}: capturing")
     torch.manual_seed(seed)
-    subject = SUBJECTS[name]()
+    subject = SUBJECTS[name]().on(options.device)
     ready = stoic_side.prepared(subject.network, subject.inputs)
     cases = drawn(ready, count, seed)
     faults = [case.fault for case in cases]

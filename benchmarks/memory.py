@@ -63,7 +63,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--image", type=int, default=224, help="pixels along a side")
     parser.add_argument("--faults", type=int, default=64)
     parser.add_argument("--mode", choices=("fast", "exact"), default="fast")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    printing.device_option(parser)
     parser.add_argument(
         "--budgets", nargs="+", type=int, default=[512, 1024, 2048], help="MiB"
     )

@@ -7,7 +7,7 @@ a wrong outcome would be seen.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,12 @@ class Setup:
     network: nn.Module
     inputs: Tensor
     classes: int
+
+    def on(self, device: str) -> Setup:
+        """Return the same on a device; the network itself is moved."""
+        return replace(
+            self, network=self.network.to(device), inputs=self.inputs.to(device)
+        )
 
 
 @torch.no_grad()

@@ -117,10 +117,12 @@ def _flip_rows(tensor: Tensor, element: int, bit: int, input: int | None) -> Non
 
 def _flip(tensor: Tensor, element: int, bit: int) -> None:
     """Invert one bit of an element, counted in row-major order, in place."""
-    values = tensor.numpy()
+    values = tensor.cpu().numpy()
     word = _WORDS[values.itemsize]
     place = np.unravel_index(element, values.shape)
     values.view(word)[place] ^= word(1 << bit)
+    if tensor.device.type != "cpu":
+        tensor.copy_(torch.from_numpy(values))
 
 
 def same_bits(a: Tensor, b: Tensor) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["common_options", "machine", "say", "show", "table"]
+__all__ = ["common_options", "device_option", "machine", "say", "show", "table"]
 
 _VERSIONS = ("stoic", "torch", "torchvision", "pytorchfi", "MRFI", "numpy")
 
@@ -27,6 +27,11 @@ def common_options(parser: ArgumentParser, *, threads: int = 2) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON, no table")
 
 
+def device_option(parser: ArgumentParser) -> None:
+    """Add the option of benchmarks whose networks can run on an accelerator."""
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+
+
 def machine() -> dict[str, Any]:
     """Return what a reader must know about the machine to judge a time."""
     return {
@@ -34,6 +39,9 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "load": [round(load, 2) for load in os.getloadavg()],
         "threads": torch.get_num_threads(),
+        **(
+            {"gpu": torch.cuda.get_device_name()} if torch.cuda.is_initialized() else {}
+        ),
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in _VERSIONS},
     }

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from benchmarks.networks import calibrate, centred, pictures
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from stoic.criteria import Criterion, Threshold, Top1Changed
 
@@ -32,6 +33,11 @@ class Subject:
     inputs: Any
     criterion: Criterion
     about: str
+
+    def on(self, device: str) -> Subject:
+        """Return the same on a device; the network itself is moved."""
+        inputs = pytree.tree_map(lambda leaf: leaf.to(device), self.inputs)
+        return replace(self, network=self.network.to(device), inputs=inputs)
 
 
 def _resnet18() -> Subject:

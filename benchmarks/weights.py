@@ -63,9 +63,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _build(options: argparse.Namespace) -> Setup:
-    return build(
+    setup = build(
         options.network, batch=options.batch, image=options.image, seed=options.seed
     )
+    return setup.on(options.device)
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -86,6 +87,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--tools", nargs="+", choices=(*TOOLS, "deep copy"), default=_DEFAULT
     )
+    printing.device_option(parser)
     standings.race_options(parser)
     printing.common_options(parser)
     options = parser.parse_args(argv)
