@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,12 +16,27 @@ import pytest
 import torch
 from torch import nn
 
+from stoic.cases.imagenet.backbones import BACKBONES
 from stoic.causes.clusterings import Dbscan, Hdbscan, KMeans
+from stoic.causes.extractors.backbones import Pretrained
 from stoic.causes.failures import Examples, Failures, Inquiry
 from stoic.causes.grid import Grid, GridError, Outcome, crossed
 from stoic.causes.pipeline import Clusters, Features, Reduction
 from stoic.causes.reductions import Pca, Whole
+from stoic.causes.sources import modules_of, traced
 from stoic.causes.store import Entry, Store, content, digest, identity
+
+STAGE = """
+    from dataclasses import dataclass
+
+    @dataclass(frozen=True)
+    class Odd:
+        name: str = "odd"
+
+        def __call__(self, features, seed):
+            from odd.more import size
+            return features[:, :size]
+"""
 
 
 def inquiry(count: int = 60, seed: int = 0) -> Inquiry:
@@ -139,6 +155,46 @@ def test_processes_change_nothing() -> None:
     spread = list(grid().run(inquiry(), 4, processes=2))
     assert len(plain) == len(spread) == 12
     assert all(map(same, plain, spread))
+
+
+def test_a_folder_removed_while_a_grid_runs_is_told_in_one_line(
+    tmp_path: Path,
+) -> None:
+    kept = tmp_path / "kept"
+    outcomes = grid().run(inquiry(), 4, folder=kept)
+    next(outcomes)
+    shutil.rmtree(kept)
+    with pytest.raises(GridError, match=f"{kept} must keep what was made") as told:
+        list(outcomes)
+    assert "\n" not in str(told.value)
+    assert len(list(grid().run(inquiry(), 4, folder=kept))) == 12
+
+
+def test_a_changed_source_changes_the_names_of_what_it_makes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "__init__.py").touch()
+    stage, more = tmp_path / "odd" / "stage.py", tmp_path / "odd" / "more.py"
+    stage.write_text(textwrap.dedent(STAGE))
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def key(text: str) -> str:
+        more.write_text(text)
+        traced.cache_clear()
+        whole: object = importlib.import_module("odd.stage").Odd()
+        return Store(tmp_path).key(whole, "given", 1)
+
+    first = key("size = 1")
+    assert key("size = 2") != first
+    assert key("size = 1") == first
+    (tmp_path / "odd" / "other.py").write_text("imported by nobody")
+    assert key("size = 1") == first
+    # Values in its fields count, too, and whatever keeps what is made.
+    assert modules_of(Pretrained(BACKBONES[0])) >= {
+        "stoic.causes.extractors.backbones",
+        "stoic.cases.imagenet.backbones",
+    }
 
 
 def test_a_stage_that_raises_is_the_problem_of_its_pipelines_alone() -> None:

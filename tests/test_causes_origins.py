@@ -3,6 +3,7 @@
 import copy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import stoic
+from stoic.cases import origins
 from stoic.cases.errors import CaseError
 from stoic.cases.origins import failing_of
 from stoic.causes.failures import Inquiry
@@ -81,6 +83,36 @@ def test_each_failure_is_right_without_its_fault_and_wrong_with_it(
         torch.testing.assert_close(
             scores, torch.from_numpy(failures.scores[row]), rtol=1e-4, atol=1e-4
         )
+
+
+def test_failures_of_a_built_in_case_are_kept_and_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+    finds = origins._found
+
+    def counted(*asked: Any) -> Inquiry:
+        made.append(asked[3])
+        return finds(*asked)
+
+    monkeypatch.setattr(origins, "_found", counted)
+
+    def asked(seed: int) -> Inquiry:
+        return stoic.failing("digits", 10, seed, kept=tmp_path)
+
+    first, again = asked(0), asked(0)
+    assert made == [0]
+    plain = stoic.failing("digits", 10, 0)
+    for one in (first, again):
+        assert content(one) == content(plain)
+        assert one.failures.names == plain.failures.names
+        assert one.classes == plain.classes
+    asked(1)
+    (file, _) = sorted(tmp_path.glob("*/*.npz"), key=lambda own: own.stat().st_mtime_ns)
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    assert content(asked(0)) == content(plain)
+    assert made == [0, 0, 1, 0]
 
 
 def test_what_is_recorded_of_a_fault_is_the_fault(struck: Inquiry) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from stoic.cases.catalogue import entry_of, load
+from stoic.cases.catalogue import Entry, entry_of, load
 from stoic.cases.errors import CaseError
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def failing(
     *,
     of: Origin = "mistakes",
     monitor: Path | str | None = None,
+    kept: Path | str | None = None,
 ) -> Inquiry:
     """Return failures of a case, with what its network was made for.
 
@@ -48,6 +49,8 @@ def failing(
         of: ``mistakes`` of the network, ``faults`` that make it wrong, ``false-alarms``
             or ``misses`` of a monitor.
         monitor: File of the monitor, for the last two.
+        kept: Folder to keep them in, so that they are there the next time. Not those
+            of a case of your own, which may depend on anything.
 
     Raises:
         CaseError: There is no such case, it lacks something, or fails too seldom.
@@ -56,12 +59,32 @@ def failing(
     _check_seed(seed)
     monitor = Path(monitor) if isinstance(monitor, str) else monitor
     entry = None if ":" in name else entry_of(name)
+    first = _known(of, monitor)
+    if entry is None or kept is None:
+        return _found(name, entry, count, seed, of, monitor, first)
+    from stoic.cases.kept import kept_failures
+
+    return kept_failures(
+        Path(kept),
+        entry,
+        (count, seed, of, monitor),
+        lambda: _found(name, entry, count, seed, of, monitor, first),
+    )
+
+
+def _found(
+    name: str,
+    entry: Entry | None,
+    count: int,
+    seed: int,
+    of: Origin,
+    monitor: Path | None,
+    first: int,
+) -> Inquiry:
     if of == "mistakes" and entry is not None and entry.failing is not None:
-        _check_origin(of, monitor)
         return entry.failing(count, seed)
     most = 0 if entry is None else entry.most
     inputs = None if entry is None else most or _TRIED
-    first = _known(of, monitor)
     if inputs is not None and first:
         inputs = _beyond(name, first, most)
     return failing_of(

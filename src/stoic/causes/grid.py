@@ -22,7 +22,7 @@ from stoic.causes.pipeline import (
     Reduction,
 )
 from stoic.causes.stages import Made
-from stoic.causes.store import Store, content, identity
+from stoic.causes.store import Removed, Store, content, identity
 from stoic.causes.workers import Workers, working
 
 __all__ = ["Grid", "GridError", "Outcome", "Progress", "crossed"]
@@ -116,13 +116,17 @@ class Grid:
             strict: Whether the first stage that raises ends the run.
 
         Raises:
-            GridError: A process has died; or, if ``strict``, a stage has raised.
+            GridError: A process has died, or the folder was removed; or, if
+                ``strict``, a stage has raised.
         """
         if processes < 1:
             raise ValueError(f"processes must be at least 1, got {processes}")
         with _kept(folder) as store, working(processes) as workers:
             run = _Run(_plan(self.pipelines), inquiry, seed, store, workers)
-            yield from run.outcomes(self.pipelines, progress or _silent, strict)
+            try:
+                yield from run.outcomes(self.pipelines, progress or _silent, strict)
+            except Removed as error:
+                raise GridError(str(error)) from error
 
 
 @dataclass(frozen=True, eq=False)

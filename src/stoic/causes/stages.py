@@ -24,7 +24,7 @@ from stoic.causes.pipeline import (
     Features,
     Reduction,
 )
-from stoic.causes.store import Entry, Store, digest
+from stoic.causes.store import Entry, Removed, Store, digest
 
 __all__ = ["Made", "cluster", "extract", "found", "reduce", "table"]
 
@@ -94,31 +94,21 @@ def table(store: Store, made: Made) -> Features:
     """Return the features or points that a stage has made.
 
     Raises:
-        RuntimeError: They have been removed in the meantime.
+        Removed: They are not there any more.
     """
-    return np.asarray(_entry(store, made).arrays[_TABLE], np.float32)
+    return np.asarray(store.held(made.key).arrays[_TABLE], np.float32)
 
 
 def found(store: Store, made: Made) -> tuple[Clusters, tuple[Clusters, ...]]:
     """Return the chosen clusters and all candidates.
 
     Raises:
-        RuntimeError: They have been removed in the meantime.
+        Removed: They are not there any more.
     """
-    entry = _entry(store, made)
+    entry = store.held(made.key)
     several = zip(entry.arrays["labels"], entry.notes["chosen"], strict=True)
     chosen, *rest = (Clusters(own.astype(np.int64), known) for own, known in several)
     return chosen, tuple(rest)
-
-
-def _entry(store: Store, made: Made) -> Entry:
-    entry = store.read(made.key)
-    if entry is None:
-        raise RuntimeError(
-            f"{store.folder} must keep what was made until the end of the run, "
-            "got something removed; run it again"
-        )
-    return entry
 
 
 def _made(
@@ -135,6 +125,8 @@ def _made(
         try:
             with _alone():
                 entry = make()
+        except Removed:
+            raise
         # Whatever a stage raises is news of its pipelines, not the end of the grid.
         except Exception as error:
             # What refuses with a rule says all in its message.

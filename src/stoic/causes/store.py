@@ -1,9 +1,10 @@
 """What stages of pipelines have made, kept by what it was made of.
 
-An entry is named by a digest of the stage with all its settings, of what it was given,
-of the seed and of the versions of what computes. So it never is out of date: whatever
-changes has another name. An entry is written under a name of its own and renamed when
-it is whole, so that a killed run leaves no half of one.
+An entry is named by a digest of the stage with all its settings, of the sources that
+make it, of what it was given, of the seed and of the versions of what computes. So it
+never is out of date: whatever changes has another name. An entry is written under a
+name of its own and renamed when it is whole, so that a killed run leaves no half of
+one.
 """
 
 from __future__ import annotations
@@ -16,8 +17,6 @@ import time
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -25,15 +24,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stoic.causes.failures import Inquiry
+from stoic.causes.sources import modules_of, traced, versions
 
-__all__ = ["Entry", "Store", "content", "digest", "identity"]
+__all__ = ["Entry", "Removed", "Store", "content", "digest", "identity"]
 
 Array: TypeAlias = NDArray[Any]
 
-_VERSION = 1
-"""Raised when the meaning of what is kept changes."""
+_KEPT_BY = "stoic.causes.stages"
+"""What gives entries their form; a stage imports it not."""
 
-_COMPUTING = ("numpy", "scikit-learn", "torch", "umap-learn")
 _NOTES = "notes"
 _HOUR_S = 3600.0
 
@@ -49,6 +48,10 @@ class Entry:
 
     arrays: Mapping[str, Array]
     notes: Mapping[str, Any]
+
+
+class Removed(RuntimeError):
+    """What a run has made is no longer there."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,8 @@ class Store:
             given: Digest of what it is given.
             seed: Of its chance.
         """
-        return digest(identity(stage), given, str(seed), _versions())
+        sources = traced(modules_of(stage) | {_KEPT_BY})
+        return digest(identity(stage), given, str(seed), sources, versions())
 
     def read(self, key: str) -> Entry | None:
         """Return an entry; None if there is none, or if it cannot be read."""
@@ -84,18 +88,36 @@ class Store:
             return None
         return Entry(arrays, notes)
 
+    def held(self, key: str) -> Entry:
+        """Return an entry that this run has made or read.
+
+        Raises:
+            Removed: It is not there any more.
+        """
+        entry = self.read(key)
+        if entry is None:
+            raise self._removed()
+        return entry
+
     def write(self, key: str, entry: Entry) -> None:
-        """Keep an entry, whole or not at all."""
+        """Keep an entry, whole or not at all.
+
+        Raises:
+            Removed: The folder was removed while it was written to.
+        """
         path = self._path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f"{key}.{os.getpid()}.part")
         # Numbers of NumPy are plain ones.
         notes = np.array(json.dumps(entry.notes, default=lambda own: own.item()))
-        with partial.open("wb") as file:
-            np.savez(file, allow_pickle=False, **{**entry.arrays, _NOTES: notes})
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        try:
+            with partial.open("wb") as file:
+                np.savez(file, allow_pickle=False, **{**entry.arrays, _NOTES: notes})
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        except FileNotFoundError as error:
+            raise self._removed() from error
 
     def tidy(self) -> None:
         """Remove what runs that were killed long ago left half written."""
@@ -106,6 +128,12 @@ class Store:
             # Another process may be tidying, too.
             except FileNotFoundError:
                 continue
+
+    def _removed(self) -> Removed:
+        return Removed(
+            f"{self.folder} must keep what was made until the run ends, got something "
+            "removed from it; run it again: it goes on from what is left"
+        )
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.npz"
@@ -160,14 +188,3 @@ def digest(*parts: str | Array) -> str:
         # With lengths, so that no two lists of parts run together alike.
         total.update(f"{len(raw)}:".encode() + raw)
     return total.hexdigest()
-
-
-@cache
-def _versions() -> str:
-    found = [f"stages {_VERSION}"]
-    for package in _COMPUTING:
-        try:
-            found.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            found.append(f"{package} none")
-    return ", ".join(found)

@@ -8,8 +8,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from queue import Empty
 from typing import Any, Protocol
 
 from stoic.causes.stages import Made
@@ -51,6 +52,10 @@ def working(processes: int) -> Iterator[Workers]:
     try:
         yield _Elsewhere(pool)
     except BaseException:
+        # Killed with calls in its queue, loky looks for them where they are no more.
+        with suppress(Empty):
+            while True:
+                pool._work_ids.get_nowait()
         pool.shutdown(wait=True, kill_workers=True)
         raise
     # Not killed where nothing is left to do: Python would warn of locks left behind.

@@ -1,0 +1,75 @@
+"""What ``stoic causes`` prints."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from stoic.cli.output import aligned
+
+if TYPE_CHECKING:
+    from stoic.explaining import Explained
+
+__all__ = ["tables"]
+
+
+def tables(found: Explained) -> list[str]:
+    """Return what is said of clusters, a part each."""
+    from stoic.report.causes import counted, spared
+
+    record = found.as_record()
+    rows = [_row(number, own) for number, own in enumerate(record["clusters"])]
+    summary = (
+        f"{record['failures']:,} failures in {len(rows)} clusters, "
+        f"{len(record['noise']):,} in none ({record['pipeline']})"
+    )
+    causes = sorted(
+        record["known causes"].items(), key=lambda each: (-each[1], each[0])
+    )
+    notes = [f"known causes: {counted(causes)}"] if any(record["known causes"]) else []
+    notes += [spared(record)] if record["classes without a failure"] else []
+    return [summary, aligned(rows), *_scores(found), *_again(found), *notes]
+
+
+def _again(found: Explained) -> list[str]:
+    lines = [
+        f"over {clusters.n} {own.about}: adjusted Rand index {rand.mean:.2f} "
+        f"[{rand.low:.2f}, {rand.high:.2f}], {clusters.mean:.0f} clusters "
+        f"[{clusters.low:.0f}, {clusters.high:.0f}]"
+        for own in found.stability
+        if (rand := own.rand) and (clusters := own.clusters)
+    ]
+    return ["\n".join(lines)] if lines else []
+
+
+def _row(number: int, own: dict[str, Any]) -> dict[str, str]:
+    row = {"cluster": str(number), "images": f"{own['size']:,}"}
+    if own["scenarios"]:
+        name, count = own["scenarios"][0]
+        row["known cause"] = f"{name or 'not known'} {count / own['size']:.0%}"
+    rule = " and ".join(own["rule"]["rule"]) or "-"
+    return row | {
+        "of": own["labels"][0][0],
+        "read as": own["predicted"][0][0],
+        "rule": rule,
+    }
+
+
+def _scores(found: Explained) -> list[str]:
+    own = found.scores
+    if own is None:
+        return []
+    purity = "-" if own.purity is None else f"{own.purity:.1%}"
+    random = found.random.numbers["purity"] if found.random else None
+    inspected = found.inspected
+    looks = (
+        f"; to see every cause, clusters in turn take {inspected.mean:.0f} images, "
+        f"random order {inspected.random_mean:.0f}"
+        if inspected
+        else ""
+    )
+    beside = f" (random clusters of the same sizes {random.mean:.1%})" if random else ""
+    return [
+        f"purity {purity}{beside}, coverage {own.coverage[0.9]:.1%} of "
+        f"{own.scenarios} causes at 90 % purity, adjusted mutual information "
+        f"{own.information or 0:.2f}{looks}"
+    ]

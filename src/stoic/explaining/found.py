@@ -1,0 +1,184 @@
+"""Failures in clusters, and what a person needs to see of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stoic.causes.describing import Described
+from stoic.causes.failures import Inquiry
+from stoic.causes.pipeline import NOISE, Clusters, Features, Pipeline
+from stoic.causes.scores import Baseline, Scores
+from stoic.causes.scores.inspection import Inspection
+from stoic.causes.scores.stability import Stability
+from stoic.causes.sheets import heated, pictured, source
+from stoic.causes.typical import Looks
+
+__all__ = ["Explained"]
+
+_SHOWN = 12
+
+
+@dataclass(frozen=True, eq=False)
+class Explained:
+    """Failures in clusters.
+
+    Args:
+        inquiry: What was asked about.
+        pipeline: How the clusters were found.
+        seed: Of the pipeline.
+        points: That they were found among.
+        clusters: One for each failure, or noise.
+        looks: Which images of each cluster to look at.
+        rules: What the images of each have in common, by recorded parameters.
+        scores: Against known causes; None where no cause is known.
+        random: The same of random clusters of the same sizes.
+        inspected: Images to look at until all causes are seen; None as `scores`.
+        stability: Whether these clusters come again, if that was asked for.
+    """
+
+    inquiry: Inquiry
+    pipeline: Pipeline
+    seed: int
+    points: Features
+    clusters: Clusters
+    looks: tuple[Looks, ...]
+    rules: tuple[Described, ...]
+    scores: Scores | None
+    random: Baseline | None
+    inspected: Inspection | None = None
+    stability: tuple[Stability, ...] = ()
+
+    @property
+    def spared(self) -> tuple[list[str], int]:
+        """Classes that the network reads right, none of them ever a failure's own.
+
+        With them comes the number of classes that there are inputs of.
+        """
+        right, wrong = (
+            np.unique(rows.labels)
+            for rows in (self.inquiry.examples, self.inquiry.failures)
+        )
+        return self._classes(np.setdiff1d(right, wrong)), len(np.union1d(right, wrong))
+
+    def names(self, cluster: int) -> list[str]:
+        """Return the names of the images of one cluster, or of noise."""
+        members = np.flatnonzero(self.clusters.labels == cluster)
+        return [self.inquiry.failures.names[place] for place in members]
+
+    def as_record(self) -> dict[str, Any]:
+        """Return plain data, without images."""
+        failures, (spared, classes) = self.inquiry.failures, self.spared
+        known = failures.scenarios
+        return {
+            "failures": len(failures),
+            "known causes": {} if known is None else dict(Counter(known.tolist())),
+            "classes": classes,
+            "classes without a failure": spared,
+            "pipeline": self.pipeline.name,
+            "settings": repr(self.pipeline),
+            "seed": self.seed,
+            "chosen": dict(self.clusters.chosen),
+            "clusters": [
+                {"images": self.names(cluster)} | self._told(cluster)
+                for cluster in range(self.clusters.count)
+            ],
+            "noise": self.names(NOISE),
+            "scores": self.scores.as_record() if self.scores else None,
+            "random": self.random.as_record() if self.random else None,
+            "inspection": self.inspected.as_record() if self.inspected else None,
+            "stability": [each.as_record() for each in self.stability],
+        }
+
+    def as_page(self, case: str, *, heat: bool = True) -> dict[str, Any]:
+        """Return what the page shows, images included.
+
+        Args:
+            case: What was asked about.
+            heat: Whether heat maps are laid over images, where the network has them.
+        """
+        shown = self.as_record() | {"case": case}
+        sheets = [(look.typical, look.borderline) for look in self.looks]
+        noise = np.flatnonzero(self.clusters.labels == NOISE)[:_SHOWN]
+        every = np.concatenate([*(part for both in sheets for part in both), noise])
+        heats, problem = self._heats(every) if heat and len(every) else ({}, "")
+        for own, (typical, borderline) in zip(shown["clusters"], sheets, strict=True):
+            own["typical"] = self._images(typical, heats)
+            own["borderline"] = self._images(borderline, heats)
+        shown |= {"noise shown": self._images(noise, heats)}
+        return shown | {"heat": bool(heats), "no heat": problem}
+
+    def save_lists(self, folder: Path) -> list[Path]:
+        """Write the names of each cluster's images, one file for each cluster.
+
+        Returns:
+            The files: ``cluster-00.txt`` and so on, and ``noise.txt``.
+        """
+        from stoic.records.files import write_whole, writing
+
+        numbers = [*range(self.clusters.count), NOISE]
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            # What a former run has left is no cluster of this one.
+            for old in folder.glob("cluster-*.txt"):
+                old.unlink()
+            files = [folder / _list_name(number) for number in numbers]
+            for number, file in zip(numbers, files, strict=True):
+                write_whole(file, "".join(f"{name}\n" for name in self.names(number)))
+        return files
+
+    def _told(self, cluster: int) -> dict[str, Any]:
+        failures, members = self.inquiry.failures, self.clusters.members(cluster)
+        known = failures.scenarios
+        return {
+            "size": len(members),
+            "rule": self.rules[cluster].as_record(),
+            "labels": _counted(self._classes(failures.labels[members])),
+            "predicted": _counted(self._classes(failures.predicted[members])),
+            "scenarios": [] if known is None else _counted(known[members].tolist()),
+        }
+
+    def _classes(self, numbers: NDArray[np.int64]) -> list[str]:
+        names = self.inquiry.classes
+        return [names[n] if n < len(names) else str(n) for n in numbers.tolist()]
+
+    def _heats(self, places: NDArray[np.int64]) -> tuple[dict[int, str], str]:
+        """Return heat maps by place, or why there are none."""
+        try:
+            maps = heated(self.inquiry, places)
+        except ValueError as error:
+            return {}, str(error).splitlines()[0]
+        return dict(zip(places.tolist(), map(source, maps), strict=True)), ""
+
+    def _images(
+        self, places: NDArray[np.int64], heats: Mapping[int, str]
+    ) -> list[dict[str, str]]:
+        failures = self.inquiry.failures.rows(places)
+        pictures = pictured(self.inquiry, places)
+        labels = self._classes(failures.labels)
+        predicted = self._classes(failures.predicted)
+        columns = zip(places, pictures, failures.names, labels, predicted, strict=True)
+        return [
+            {
+                "source": source(picture),
+                "heat": heats.get(int(place), ""),
+                "name": name,
+                "label": right,
+                "predicted": said,
+            }
+            for place, picture, name, right, said in columns
+        ]
+
+
+def _list_name(number: int) -> str:
+    return "noise.txt" if number == NOISE else f"cluster-{number:02d}.txt"
+
+
+def _counted(names: Iterable[str]) -> list[tuple[str, int]]:
+    return Counter(names).most_common(5)
