@@ -68,12 +68,10 @@ def find(
     """Cluster the failures of CASE's network by what they look like."""
     from stoic.causes.steadiness import check_runs
     from stoic.explaining import again, all_pipelines, explain
-    from stoic.extracting import absent, extractors
     from stoic.records.files import check_writable, writing
 
     if extractor == "list":
-        lacking = (f"{name} {what}" for name, what in absent().items())
-        print("\n".join([*extractors(), *lacking]))
+        _list_extractors()
         return
     rows: list[dict[str, str]] = []
     with one_line():
@@ -87,8 +85,7 @@ def find(
         if kept:
             with writing(kept):
                 kept.mkdir(parents=True, exist_ok=True)
-        asked: dict[str, Any] = {"of": of.value, "monitor": monitor}
-        asked |= {"kept": kept} if images is None else {}
+        asked: dict[str, Any] = {"of": of.value, "monitor": monitor, "kept": kept}
         inquiry = _asked(case, failures, seed, images, strict, asked)
         with progress("stages") as told:
             how: dict[str, Any] = {"seed": seed, "progress": told}
@@ -108,6 +105,13 @@ def find(
         print(json.dumps(found.as_record() | about, indent=1))
         return
     print("\n\n".join([*([aligned(rows)] if rows else []), *tables(found)]))
+
+
+def _list_extractors() -> None:
+    from stoic.extracting import absent, extractors
+
+    lacking = (f"{name} {what}" for name, what in absent().items())
+    print("\n".join([*extractors(), *lacking]))
 
 
 def _check_heard(option: str, there: bool, given: Mapping[str, object]) -> None:
@@ -150,6 +154,7 @@ def _asked(
 
     if images is None:
         return failing(case, failures, seed, **asked)
+    del asked["kept"]
     own = with_images(load(case), images, strict=strict, notice=chat)
     return failing_of(own, failures, seed, **asked)
 
