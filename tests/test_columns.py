@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import stoic
+from sensitivity_networks import MADE
 from stoic.cli import main
 from stoic.columns import monitor_column, norm_columns
 from stoic.monitoring import fit
@@ -36,6 +38,33 @@ def test_bounds_give_every_weight_of_a_layer_a_number() -> None:
     for name, most in (("amplifies", steepest), ("wrong words", wrong)):
         exact = (most / scores.norm(dim=1)).median().item()
         assert found[name]["head.weight"] == pytest.approx(exact, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["tokens", "recurrent"])
+def test_wrong_words_are_bounded_by_tensor_where_steps_are_of_parts(name: str) -> None:
+    make, shape = MADE[name]
+    torch.manual_seed(3)
+    network, x = make().eval(), torch.randn(3, *shape)
+    size = network(x).detach().norm(dim=1)
+
+    found = norm_columns(network, x)
+
+    for own, words in network.named_parameters():
+
+        def scores(words: Tensor, own: str = own) -> Tensor:
+            with sdpa_kernel(SDPBackend.MATH):
+                given = torch.func.functional_call(network, {own: words}, (x,))
+            assert isinstance(given, Tensor)
+            return given
+
+        slopes = torch.autograd.functional.jacobian(scores, words.detach())
+        most = (slopes.abs() * words.detach().abs()).flatten(2).sum(2).norm(dim=1)
+        assert found["wrong words"][own] >= (most / size).median() * 0.999, own
+    joint = predict(network, x, columns=found, settings=_FEW).joint
+    assert not any(map(math.isnan, joint.columns["Hessian trace"]))
+
+
+_FEW = PredictSettings(bits="30", words=2, rivals=1, probes=1)
 
 
 class Twice(nn.Module):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import stoic
-from sensitivity_networks import WHOLE
+from sensitivity_networks import MADE, WHOLE
 from stoic.cli import main
 from stoic.conditioning import condition
 
@@ -54,6 +54,17 @@ def test_guarantees_are_above_all_that_was_measured() -> None:
         "head",
     ]
     assert found.forwards > 0
+
+
+def test_a_recurrent_network_grows_by_less_than_its_guarantees() -> None:
+    make, shape = MADE["recurrent"]
+    torch.manual_seed(3)
+    network, x = make().eval(), torch.randn(4, *shape)
+
+    found = condition(network, x, radii=(2.0**-20, 0.01), formats=())
+
+    assert not any(gap.violations for each in found.tightness for gap in each.gaps)
+    assert len(found.tightness) == 2
 
 
 def _known(value: float | None) -> float:

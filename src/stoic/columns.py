@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from stoic.campaign.fingerprint import network_fingerprint
 from stoic.campaign.untouched import untouched
@@ -20,7 +20,7 @@ from stoic.sensitivity.gains import gain_by_norms
 from stoic.sensitivity.norms import Store
 from stoic.sensitivity.perturbation import Perturbation
 from stoic.sensitivity.profile import profile
-from stoic.sensitivity.reach import NotKnownError, reached
+from stoic.sensitivity.reach import NotKnownError, Reaches, reached
 from stoic.study import as_inputs
 
 __all__ = ["monitor_column", "norm_columns"]
@@ -57,14 +57,22 @@ def norm_columns(network: nn.Module, inputs: Any) -> dict[str, dict[str, float]]
         wrong = condition(
             *(program, given.leaves, scores, Perturbation(stored=_SIZE), store)
         )
-        layers = profile(reached(program, given.leaves, Perturbation(), gain), store)
-    found: dict[str, dict[str, float]] = {"amplifies": {}, "wrong words": {}}
+        reach = reached(program, given.leaves, Perturbation(), gain)
+        layers = profile(reach, store)
+    amplifies: dict[str, float] = {}
     for layer in layers:
-        for tensor in _tensors(program, layer.value):
-            found["amplifies"][tensor] = layer.amplifies
-            if layer.value in wrong.by_step:
-                moved = wrong.number(wrong.by_step[layer.value], _SIZE)
-                found["wrong words"][tensor] = float(moved.nanmedian())
+        for tensor in _tensors(reach.whole, layer.value):
+            amplifies[tensor] = max(amplifies.get(tensor, 0.0), layer.amplifies)
+    # A tensor that is read again and again is wrong each time.
+    moves: dict[str, Tensor] = {}
+    for step, moved in wrong.by_step.items():
+        for tensor in _tensors(reach.whole, step):
+            moves[tensor] = moves.get(tensor, torch.zeros(())) + moved
+    words = {
+        tensor: float(wrong.number(moved, _SIZE).nanmedian())
+        for tensor, moved in moves.items()
+    }
+    found = {"amplifies": amplifies, "wrong words": words}
     return {name: column for name, column in found.items() if column}
 
 
@@ -78,10 +86,10 @@ def _scores(program: Program) -> str:
     return scores
 
 
-def _tensors(program: Program, value: str) -> Iterator[str]:
-    for name in program.by_name[value].inputs:
-        if name in program.stored:
-            yield program.origins.get(name, (name,))[0]
+def _tensors(reaches: Reaches, step: str) -> list[str]:
+    """Return the network's names of the stored tensors that a step reads."""
+    origins = reaches.program.origins
+    return [origins[name][0] for name in reaches.stored_in(step) if name in origins]
 
 
 def monitor_column(file: Path, network: nn.Module) -> dict[str, float]:

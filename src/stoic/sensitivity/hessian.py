@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from stoic.campaign.scores import scores_of
 from stoic.network.program import Program
@@ -69,7 +70,9 @@ def hessian_traces(
             f"probes must be at least 1, got {probes}; choose one such as 8"
         )
     chance = torch.Generator().manual_seed(seed)
-    with torch.inference_mode(False), torch.enable_grad():
+    # Fused attention has a way back, but none through that.
+    math = sdpa_kernel(SDPBackend.MATH)
+    with torch.inference_mode(False), torch.enable_grad(), math:
         tensors, loss = _loss(program, inputs, labels, names)
         try:
             slopes = torch.autograd.grad(

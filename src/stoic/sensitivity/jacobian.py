@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from stoic.network.program import Program
-from stoic.network.smooth import floats, smoothed
+from stoic.network.smooth import smoothed
+from stoic.sensitivity.reach import wide
 
 __all__ = ["Function", "Jacobian", "function_of", "outputs"]
 
@@ -79,12 +80,11 @@ def function_of(program: Program, double: bool = True) -> Function:
             f"program must have one input, got {', '.join(program.inputs) or 'none'}; "
             "give a function of the one to perturb"
         )
-    smooth = smoothed(program)
-    stored = {k: _wide(v) if double else v for k, v in smooth.stored.items()}
+    smooth = wide(smoothed(program)) if double else smoothed(program)
     (name,) = program.inputs
 
     def f(x: Tensor) -> Tensor:
-        values = {**stored, name: x}
+        values = {**smooth.stored, name: x}
         for step in smooth.steps:
             values[step.name] = step(values.__getitem__)
         answer: Tensor = smooth.answer(values.__getitem__)
@@ -115,10 +115,6 @@ def _checked(y: Tensor, count: int) -> Tensor:
             f"outputs must be finite, got others for input {row}; leave it out"
         )
     return y
-
-
-def _wide(value: object) -> object:
-    return value.double() if isinstance(value, Tensor) and floats(value) else value
 
 
 def _own(x: Tensor) -> Tensor:

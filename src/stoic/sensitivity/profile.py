@@ -58,7 +58,7 @@ def _layer(passed: OnePassed, reach: Reach, store: Store) -> LayerGain | None:
     if not any(isinstance(each, Tensor) and each.dim() > 1 for each in weights):
         return None
     linear, result = linear_map(call), call.result
-    if linear is None:
+    if linear is None or linear.single:
         return None
     after = only_norm(reach.program, call.step)
     if after is not None and after.name in reach.passed:

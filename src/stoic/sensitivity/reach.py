@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from stoic.network.certified.contract import Call
-from stoic.network.program import Program, Values
+from stoic.network.program import Program, Step, Values
 from stoic.network.smooth import floats
 from stoic.sensitivity.judged import NotFiniteError
 from stoic.sensitivity.operators.always import Always
@@ -46,6 +46,7 @@ class Reaches:
         given: How far each input of the program may move, by name.
         passed: The steps that move, by name, in order.
         wrong: Errors of stored words, and of what is made of them alone, by each.
+        steps: All steps by name, in the parts that have bounds.
     """
 
     program: Program
@@ -53,6 +54,18 @@ class Reaches:
     given: Mapping[str, Moves]
     passed: dict[str, Passed]
     wrong: tuple[WrongWords, ...]
+    steps: dict[str, Step] = field(default_factory=dict)
+
+    def stored_in(self, name: str) -> set[str]:
+        """Return the stored values that a step reads, or what is made of them alone."""
+        found, asked = set[str](), [*self.steps[name].inputs]
+        while asked:
+            read = asked.pop()
+            if read in self.program.stored:
+                found.add(read)
+            elif read in self.steps and read not in self.passed:
+                asked += self.steps[read].inputs
+        return found
 
     def moved(self, name: str) -> Moves:
         """Return how far a value that deviates may move.
@@ -207,6 +220,7 @@ class _Walk:
         still = Still(program, values, fixed, self.count)
         for step in (part for whole in program.steps for part in parts.of(whole)):
             values[step.name] = step(values.__getitem__)
+            self.reaches.steps[step.name] = step
             for name in still.read_by(step):
                 fixed.remove(name)
                 errors = [each.made.pop(name) for each in self.reaches.wrong]
