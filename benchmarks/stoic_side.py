@@ -23,6 +23,7 @@ from stoic.criteria import Criterion, Top1Changed
 from stoic.faults.models import BitFlip
 from stoic.faults.space import Block, Fault
 from stoic.network.captured import CapturedSubject, Switches
+from stoic.network.certified.rounding import is_plain
 from stoic.network.memory import kept_memory
 from stoic.network.naive import NaiveSubject
 from stoic.network.prepare import prepare
@@ -72,7 +73,8 @@ class Prepared:
         """Return what trials run on."""
         judge = Judge(criterion or Top1Changed())
         count = self.inputs.count
-        return Bay(self.subject, self.inputs, None, count, judge, mode == "fast")
+        fast = mode == "fast" and is_plain(self.inputs.device)
+        return Bay(self.subject, self.inputs, None, count, judge, fast)
 
     @cached_property
     def sites(self) -> dict[str, Site]:

@@ -15,10 +15,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from stoic.campaign.checks import check_processor
 from stoic.cli.commands import main
 from stoic.criteria import Custom
 from stoic.faults.models import RandomWord, SetValue
 from stoic.network.patch import same_words
+from stoic.network.subject import Inputs
 from stoic.study import pvf
 
 
@@ -374,3 +376,10 @@ def assert_wrong_use(
     # What the parser of options refuses comes in a box of its own.
     assert len(told) == 1 or "Usage" in said.err, said.err
     assert all(word in said.err for word in words), said.err
+
+
+def test_what_lies_on_an_accelerator_is_not_predicted() -> None:
+    given = Inputs((torch.ones(2, 4),), {})
+    check_processor(small(), given)
+    with pytest.raises(ValueError, match=r"on the processor, got meta; call \.cpu\(\)"):
+        check_processor(meta(), given)

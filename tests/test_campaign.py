@@ -514,6 +514,23 @@ def test_a_network_that_decides_takes_the_slow_path_and_says_so(tmp_path: Path) 
     assert assert_true(measured.path, of, top1_changed, top_k=3)
 
 
+def test_fast_trials_are_exact_where_rounding_is_not_known(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("stoic.study.is_plain", lambda device: False)
+    said: list[str] = []
+    found = pvf(
+        nn.Linear(3, 2).eval(),
+        torch.randn(4, 3),
+        faults=8,
+        mode="fast",
+        out=tmp_path,
+        notice=said.append,
+    )
+    assert "fast mode is exact here: how this device rounds is not known" in said
+    assert found.run.manifest.mode == "exact"
+
+
 def test_the_slow_path_gives_the_same_trials(tmp_path: Path) -> None:
     def run(captured: bool) -> list[Recorded]:
         measured = pvf(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
-from stoic.campaign.checks import check_count, check_inputs
+from stoic.campaign.checks import check_count, check_inputs, check_processor
 from stoic.campaign.untouched import untouched
 from stoic.network.captured import CapturedSubject
 from stoic.network.prepare import prepare
@@ -214,6 +214,7 @@ def condition(
     _check(chosen)
     given = as_inputs(inputs)
     check_inputs(given, None)
+    check_processor(network, given)
     with untouched(network):
         subject = prepare(network, given)
         if not isinstance(subject, CapturedSubject):

@@ -10,7 +10,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from stoic.campaign.checks import check_count, check_inputs, check_network
+from stoic.campaign.checks import (
+    check_count,
+    check_inputs,
+    check_network,
+    check_processor,
+)
 from stoic.campaign.facts import Judge
 from stoic.campaign.leads import lead_of
 from stoic.campaign.looking import looked_at
@@ -156,6 +161,7 @@ def predict(
         criterion = named_criterion(criterion)
     check_network(network)
     check_inputs(given, labels, criterion)
+    check_processor(network, given)
     run = open_run(measured) if measured else None
     with untouched(network):
         subject = prepare(network, given)

@@ -38,6 +38,7 @@ from stoic.estimates.measured import Measured, open_measured
 from stoic.estimates.tables import About, check_about
 from stoic.faults.selection import chosen_sites
 from stoic.faults.space import FaultSpace, fault_space
+from stoic.network.certified.rounding import is_plain
 from stoic.network.deployed import as_deployed
 from stoic.network.general import stored_tensor
 from stoic.network.memory import kept_memory, settled_objects
@@ -244,15 +245,16 @@ def _campaign(
     if chosen.on_units:
         batch = chosen.units_plan().per_trial
     judge = Judge(_criterion(chosen), case.tail)
-    if chosen.mode == "fast" and judge.opaque and notice:
-        notice("fast mode is exact here: what a tail makes of rounding is not known")
+    slow = _exact_all_the_same(judge, inputs)
+    if chosen.mode == "fast" and slow and notice:
+        notice(f"fast mode is exact here: {slow}")
     bay = Bay(
         subject,
         inputs,
         case.labels,
         batch,
         judge,
-        chosen.mode == "fast" and not judge.opaque,
+        chosen.mode == "fast" and not slow,
         chosen.limit_s,
     )
     strata = () if chosen.on_units else strata_of(space, chosen.strata)
@@ -269,6 +271,15 @@ def _campaign(
         return _adaptive(bay, space, chosen, sound, notice), sound
     size = chosen.shard or _shard_size(sound.seconds * _part_of_a_run(strata))
     return Campaign(bay, strata, plan, chosen.seed, size, chosen.several), sound
+
+
+def _exact_all_the_same(judge: Judge, inputs: Inputs) -> str:
+    """Return why no trial may be off in its last bits, or nothing."""
+    if judge.opaque:
+        return "what a tail makes of rounding is not known"
+    if not is_plain(inputs.device):
+        return "how this device rounds is not known"
+    return ""
 
 
 def _piloted(

@@ -9,7 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stoic.campaign.checks import check_count, check_inputs, check_name, class_labels
+from stoic.campaign.checks import (
+    check_count,
+    check_inputs,
+    check_name,
+    check_processor,
+    class_labels,
+)
 from stoic.campaign.scores import scores_of
 from stoic.faults.formats import format_of
 from stoic.sensitivity.assignment import Assignment, Budget, assign, named_budget
@@ -200,6 +206,7 @@ def bits(
     family, widths = _checked(asked)
     given = as_inputs(inputs)
     check_inputs(given, labels)
+    check_processor(network, given)
     subject = ready(network, given)
     scored = score_inputs(subject, given, asked.tail or scores_of, asked.batch)
     budget = _budget(asked, scored)

@@ -29,6 +29,7 @@ __all__ = [
     "check_inputs",
     "check_name",
     "check_network",
+    "check_processor",
     "check_runs",
     "class_labels",
     "Sound",
@@ -95,6 +96,21 @@ def check_network(network: nn.Module) -> None:
             raise ValueError(
                 f"{name} must have a word of its own for each element, got strides "
                 f"{tensor.stride()}; call contiguous() on it"
+            )
+
+
+def check_processor(network: nn.Module, inputs: Inputs) -> None:
+    """Refuse what lies on an accelerator: bounds are of the processor's rounding.
+
+    Raises:
+        ValueError: Naming the device.
+    """
+    words = (*network.parameters(), *network.buffers())
+    for device in (inputs.device, *(tensor.device for tensor in words)):
+        if device.type != "cpu":
+            raise ValueError(
+                f"network and inputs must be on the processor, got {device}; "
+                "call .cpu() on both"
             )
 
 

@@ -12,6 +12,7 @@ from functools import cached_property, partial
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils import _pytree as pytree
@@ -58,6 +59,11 @@ class Inputs:
     def count(self) -> int:
         """Number of inputs."""
         return next(int(t.shape[0]) for t in self.leaves if _has_rows(t))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the first tensor lies; one network runs on one device."""
+        return next(t.device for t in self.leaves if isinstance(t, Tensor))
 
     @property
     def names(self) -> list[str]:
