@@ -31,12 +31,16 @@ from benchmarks import printing
 import stoic
 from stoic.causes.clusterings import CLUSTERINGS
 from stoic.causes.grid import Outcome, crossed
-from stoic.causes.pipeline import NOISE, Clusters, Pipeline
+from stoic.causes.pipeline import Clusters, Pipeline
 from stoic.causes.reductions import REDUCTIONS
-from stoic.causes.scores import PURE, baseline, score
+from stoic.causes.scores import PURE, baseline
+from stoic.causes.scores.truth import Truth
 from stoic.explaining import ELEVEN, compare, extractors
+from stoic.explaining.judging import judge
 
-__all__ = ["Row", "main", "recorded", "rows_of", "scored"]
+__all__ = ["Row", "main", "recorded", "rows_of"]
+
+_COLUMNS = ("purity", "coverage", "information", "noise", "clusters")
 
 Row = Mapping[str, Any]
 
@@ -120,33 +124,15 @@ def rows_of(
     outcomes: Iterator[Outcome], known: np.ndarray[Any, Any]
 ) -> Iterator[dict[str, Any]]:
     """Yield purity, coverage and more of each pipeline; none of what has raised."""
+    truth = Truth.of(known, parts=True)
     for outcome in outcomes:
-        own = outcome.clusters
-        row: dict[str, Any] = {"pipeline": outcome.pipeline.name}
-        if own is None:
-            yield row | {"purity": 0.0, "coverage": 0.0, "problem": outcome.problem}
+        own, clusters = judge(outcome, truth).as_record(), outcome.clusters
+        row: dict[str, Any] = {"pipeline": own["pipeline"]}
+        if clusters is None:
+            yield row | {"purity": 0.0, "coverage": 0.0, "problem": own["problem"]}
             continue
-        row |= scored(own, known) | _by_chance(own, known)
-        several = outcome.candidates or (own,)
-        best = max(
-            (scored(each, known) for each in several),
-            key=lambda each: each["purity"] + each["coverage"],
-        )
-        for name in ("purity", "coverage"):
-            row[f"{name} regret"] = best[name] - row[name]
-        yield row
-
-
-def scored(clusters: Clusters, known: np.ndarray[Any, Any]) -> dict[str, float]:
-    """Return purity, coverage and more of one clustering."""
-    found = score(clusters, known, parts=True)
-    return {
-        "purity": found.purity or 0.0,
-        "coverage": found.coverage[PURE],
-        "information": found.information or 0.0,
-        "noise": float((clusters.labels == NOISE).mean()),
-        "clusters": clusters.count,
-    }
+        row |= {name: own[name] for name in _COLUMNS} | _by_chance(clusters, known)
+        yield row | {f"{name} regret": cost for name, cost in own["regret"].items()}
 
 
 def _by_chance(clusters: Clusters, known: np.ndarray[Any, Any]) -> dict[str, float]:

@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from stoic.explaining.judging import FACTORS
+
 __all__ = ["CLAIMS", "FACTORS", "NAME", "PUBLISHED", "Claim", "within"]
 
-FACTORS = ("extractor", "reduction", "clustering")
 PUBLISHED = {"purity": 0.943, "coverage": 0.967}
 """Of VGG-16 as it is, UMAP and DBSCAN, in the paper."""
 

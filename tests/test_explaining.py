@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,14 +15,15 @@ from PIL import Image
 from torch import nn
 
 import stoic
-from stoic.causes.clusterings import KMeans
-from stoic.causes.extractors.neurons import Layers
+from stoic.causes.clusterings import Dbscan, Hdbscan, KMeans
+from stoic.causes.extractors.neurons import Layers, Neurons
 from stoic.causes.failures import UNKNOWN, Examples, Failures, Inquiry
-from stoic.causes.grid import GridError
+from stoic.causes.grid import GridError, crossed
 from stoic.causes.pipeline import NOISE, Pipeline
-from stoic.causes.reductions import Pca
+from stoic.causes.reductions import Pca, Whole
 from stoic.causes.relevance.overlay import overlay
 from stoic.causes.retraining import Learning
+from stoic.causes.scores import score
 from stoic.causes.scores.stability import stability_of_seeds
 from stoic.causes.sheets import heated
 from stoic.cli import main
@@ -30,10 +32,9 @@ from stoic.explaining import (
     again,
     all_pipelines,
     compare,
+    compared,
     extractors,
     pipeline_of,
-    ranked,
-    row_of,
 )
 from stoic.improving import improve
 from stoic.report.causes import write_causes_report
@@ -235,20 +236,91 @@ def test_a_stage_is_named_or_refused_with_those_there_are() -> None:
 def test_pipelines_are_compared_and_the_best_is_first(tmp_path: Path) -> None:
     asked = inquiry()
     pipelines = [
-        Pipeline(Layers(), reduction, KMeans()) for reduction in (Pca(4), Pca(1))
+        Pipeline(Layers(), reduction, KMeans()) for reduction in (Whole(), Pca(1))
     ]
     outcomes = list(compare(asked, pipelines, folder=tmp_path))
+    records = compared(outcomes, asked).as_record()["pipelines"]
+    rows = {own["pipeline"]: own for own in records}
     for pipeline, outcome in zip(pipelines, outcomes, strict=True):
         alone = stoic.explain(asked, pipeline)
         assert outcome.clusters is not None
         assert np.array_equal(outcome.clusters.labels, alone.clusters.labels)
-        row = row_of(outcome, asked)
         assert alone.scores is not None
-        assert row["purity"] == f"{alone.scores.purity:.1%}"
-    best = ranked(outcomes[::-1], asked)
-    assert len(best) == 2
-    worths = [float(row_of(each, asked)["purity"].rstrip("%")) for each in best]
+        assert rows[pipeline.name]["purity"] == alone.scores.purity
+    assert len({each["pipeline"] for each in records}) == 2
+    worths = [own["purity"] * own["coverage"] for own in records]
     assert worths == sorted(worths, reverse=True)
+    best = compared(outcomes[::-1], asked)
+    assert best.judged[0].worth == worths[0]
+    assert best.best is best.judged[0].outcome
+
+
+def test_regret_is_how_far_the_best_candidate_is_ahead() -> None:
+    asked = inquiry()
+    known = asked.failures.scenarios
+    assert known is not None
+    pipelines = crossed([Layers()], [Whole(), Pca(1)], [KMeans(), Dbscan()])
+    outcomes = list(compare(asked, pipelines))
+    several = compared(outcomes, asked)
+    costs = {}
+    for outcome in outcomes:
+        assert outcome.clusters is not None
+        worth = [
+            (found.purity or 0, found.coverage[0.9])
+            for each in (outcome.clusters, *outcome.candidates)
+            if (found := score(each, known, parts=True))
+        ]
+        best = max(worth, key=sum)
+        costs[outcome.pipeline.name] = [
+            ahead - own for ahead, own in zip(best, worth[0], strict=True)
+        ]
+    for own in several.judged:
+        assert own.regret is not None
+        wanted = costs[own.outcome.pipeline.name]
+        assert [own.regret.purity, own.regret.coverage] == pytest.approx(wanted)
+    told = several.as_record()
+    assert [row["pipelines"] for row in told["regret"]] == [1] * 4
+    assert sorted(row["purity"]["worst"] for row in told["regret"]) == pytest.approx(
+        sorted(cost[0] for cost in costs.values())
+    )
+
+
+def test_which_stage_matters_is_told_where_causes_are_known(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    pipelines = crossed(
+        [Layers(), Neurons()], [Whole(), Pca(1)], [KMeans(), Dbscan(), Hdbscan()]
+    )
+    asked = inquiry()
+    hard = asked.failures.images + 2 * torch.rand(ROWS, 3, 12, 12)
+    asked = replace(asked, failures=replace(asked.failures, images=hard))
+    monkeypatch.setattr("stoic.cases.failing", lambda *given, **how: asked)
+    monkeypatch.setattr("stoic.explaining.all_pipelines", lambda *more: pipelines)
+    words = ("causes", "signs", "--grid", "--out", str(tmp_path))
+    assert main([*words, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["comparison"]
+    assert len(told["pipelines"]) == 12
+    assert len({row["purity"] for row in told["pipelines"]}) > 1
+    assert all(row["chosen"]["validity"] <= 1 for row in told["pipelines"])
+    for name, own in told["stages"].items():
+        differ = len({row[name] for row in told["pipelines"]}) > 1
+        assert sum(own["explained"].values()) == pytest.approx(float(differ))
+        for factor, levels in own["levels"].items():
+            scores: dict[str, list[float]] = defaultdict(list)
+            for row in told["pipelines"]:
+                scores[row[factor]].append(row[name])
+            means = sorted(map(np.mean, scores.values()), reverse=True)
+            assert [each["mean"] for each in levels] == pytest.approx(means)
+        assert [len(pairs) for pairs in own["pairs"].values()] == [1, 1, 3]
+    assert main([*words]) == 0
+    text = capsys.readouterr().out
+    page = (tmp_path / "causes.html").read_text()
+    for said in ("regret", "purity, A12", "extractor × reduction", "min_samples"):
+        assert said in text
+        assert said in page
+    assert "negligible" in page or "large" in page
 
 
 def test_there_are_99_pipelines_each_with_a_name_of_its_own() -> None:

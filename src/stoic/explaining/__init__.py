@@ -1,6 +1,6 @@
 """Explaining: from failures to clusters of them, and what a person needs to see."""
 
-from stoic.explaining.comparing import compare, ranked, row_of
+from stoic.explaining.comparing import Comparison, compare, compared
 from stoic.explaining.finding import again, explain, explained
 from stoic.explaining.found import Explained
 from stoic.explaining.pipelines import all_pipelines, pipeline_of, stages
@@ -8,15 +8,15 @@ from stoic.extracting import ELEVEN, extractors
 
 __all__ = [
     "ELEVEN",
+    "Comparison",
     "Explained",
     "again",
     "all_pipelines",
     "compare",
+    "compared",
     "explain",
     "explained",
     "extractors",
     "pipeline_of",
-    "ranked",
-    "row_of",
     "stages",
 ]

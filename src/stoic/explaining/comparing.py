@@ -1,18 +1,28 @@
-"""Comparing: what each of many pipelines finds, and which is best."""
+"""Comparing: what each of many pipelines finds, which is best, and why."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from stoic.causes.effects import Runs, explained, pairs
+from stoic.causes.effects.levels import standings
 from stoic.causes.failures import Inquiry
 from stoic.causes.grid import Grid, Outcome
-from stoic.causes.pipeline import NOISE, Pipeline
-from stoic.causes.scores import PURE, score
+from stoic.causes.pipeline import Pipeline
+from stoic.causes.scores.truth import Truth
 from stoic.explaining.finding import known_causes
+from stoic.explaining.judging import FACTORS, Judged, judge, parts_of
 from stoic.explaining.pipelines import all_pipelines
 
-__all__ = ["compare", "ranked", "row_of"]
+__all__ = ["SCORES", "Comparison", "compare", "compared"]
+
+SCORES = ("purity", "coverage")
+"""By which pipelines are compared where causes are known."""
 
 
 def compare(
@@ -40,43 +50,111 @@ def compare(
     )
 
 
-def ranked(outcomes: Sequence[Outcome], inquiry: Inquiry) -> list[Outcome]:
-    """Return what has succeeded, the best first.
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Many pipelines on the same failures.
 
-    Where causes are known the best has the largest product of purity and coverage at
-    90 %; elsewhere it is the most valid by silhouette and DBCV, which says little
-    across features.
+    Args:
+        judged: The best first, those last of which a stage has raised.
     """
-    done = [each for each in outcomes if each.clusters is not None]
+
+    judged: tuple[Judged, ...]
+
+    @property
+    def best(self) -> Outcome:
+        """What the best pipeline has found.
+
+        Raises:
+            ValueError: No pipeline could run.
+        """
+        first = self.judged[0].outcome
+        if first.clusters is None:
+            raise ValueError(
+                f"pipelines must be able to run, got none: {first.problem}"
+            )
+        return first
+
+    @property
+    def known(self) -> bool:
+        """Whether causes are known, so that pipelines have scores."""
+        return any(each.scores for each in self.judged)
+
+    def regrets(self) -> list[dict[str, Any]]:
+        """Return what choosing parameters cost, by reduction and clustering.
+
+        The mean and the worst are over all extractors; of a stage that has raised
+        nothing is counted.
+        """
+        found: dict[tuple[str, str], list[Judged]] = {}
+        for each in self.judged:
+            parts = parts_of(each.outcome)
+            if each.regret is not None:
+                key = parts["reduction"], parts["clustering"]
+                found.setdefault(key, []).append(each)
+        return [
+            {"reduction": reduction, "clustering": clustering, "pipelines": len(own)}
+            | {name: _mean_and_worst(own, name) for name in SCORES}
+            for (reduction, clustering), own in sorted(found.items())
+        ]
+
+    def stages(self) -> dict[str, dict[str, Any]]:
+        """Return which stage matters, and which of its levels are better.
+
+        By score: the share of its variance that each stage explains, and stages
+        together; each level beside all others; all pairs of levels. A pipeline of which
+        a stage has raised has found nothing, and scores 0. Empty if no cause is known.
+        """
+        return {name: self._stages(name) for name in SCORES} if self.known else {}
+
+    def as_record(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {
+            "pipelines": [each.as_record() for each in self.judged],
+            "regret": self.regrets(),
+            "stages": self.stages(),
+        }
+
+    def _stages(self, score: str) -> dict[str, Any]:
+        rows = [parts_of(each.outcome) | {"case": "this"} for each in self.judged]
+        columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+        runs = Runs(columns, np.array([getattr(each, score) for each in self.judged]))
+        try:
+            shares = explained(runs, FACTORS)
+        # Not all ways through the stages, or all with the same score.
+        except ValueError:
+            shares = {}
+        return {
+            "explained": shares,
+            "levels": {
+                name: [asdict(each) for each in standings(runs, name)]
+                for name in FACTORS
+            },
+            "pairs": {
+                name: [
+                    {"first": own.first, "second": own.second, "a12": own.pooled}
+                    | {"size": own.size}
+                    for own in pairs(runs, [name])
+                ]
+                for name in FACTORS
+            },
+        }
+
+
+def compared(outcomes: Iterable[Outcome], inquiry: Inquiry) -> Comparison:
+    """Judge what many pipelines have found.
+
+    Args:
+        outcomes: As `compare` yields them, at least one.
+        inquiry: Of the failures.
+    """
     known = known_causes(inquiry)
-
-    def worth(outcome: Outcome) -> float:
-        clusters = outcome.clusters
-        assert clusters is not None
-        if known is None:
-            return float(clusters.chosen["validity"])
-        found = score(clusters, known, parts=True)
-        return (found.purity or 0.0) * found.coverage[PURE]
-
-    return sorted(done, key=worth, reverse=True)
+    truth = None if known is None else Truth.of(known, parts=True)
+    judged = [judge(each, truth) for each in outcomes]
+    # Whatever has clusters is better than what has none.
+    order = sorted(judged, key=lambda own: (own.outcome.clusters is None, -own.worth))
+    return Comparison(tuple(order))
 
 
-def row_of(outcome: Outcome, inquiry: Inquiry) -> dict[str, str]:
-    """Return what a table says of one pipeline."""
-    row = {"pipeline": outcome.pipeline.name}
-    if outcome.clusters is None:
-        return row | {"clusters": outcome.problem}
-    clusters, known = outcome.clusters, known_causes(inquiry)
-    row |= {
-        "clusters": str(clusters.count),
-        "noise": f"{(clusters.labels == NOISE).mean():.1%}",
-        "validity": f"{float(clusters.chosen['validity']):.2f}",
-    }
-    if known is None:
-        return row
-    found = score(clusters, known, parts=True)
-    return row | {
-        "purity": f"{found.purity or 0:.1%}",
-        "coverage": f"{found.coverage[PURE]:.1%}",
-        "information": f"{found.information or 0:.2f}",
-    }
+def _mean_and_worst(judged: Sequence[Judged], name: str) -> dict[str, float]:
+    values = [getattr(each.regret, name) for each in judged]
+    return {"mean": float(np.mean(values)), "worst": float(max(values))}

@@ -8,9 +8,37 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from stoic.records.files import ELSEWHERE, write_whole, writing
+from stoic.report.comparison import (
+    grid_rows,
+    level_rows,
+    pair_rows,
+    regret_rows,
+    stage_rows,
+)
 from stoic.report.templating import rendered
 
 __all__ = ["counted", "spared", "write_causes_report"]
+
+_GRID = (
+    "The best first. Regret is what choosing parameters without known causes cost, in "
+    "points of purity and of coverage."
+)
+_REGRET = (
+    "How far the best that the same clustering could have chosen is ahead, by purity "
+    "and coverage together, in points of each: the mean and the worst over extractors."
+)
+_STAGES = (
+    "The share of the variance over all pipelines that a stage explains, or stages "
+    "together. A pipeline that could not run has found nothing."
+)
+_LEVELS = (
+    "The mean of all pipelines of a kind, and how probably one of them is above one of "
+    "another kind (A12): 0.5 is neither, 1 always."
+)
+_PAIRS = (
+    "How probably a pipeline with the one is above a pipeline with the other (A12), "
+    "and the word of Vargha and Delaney for it."
+)
 
 Record: TypeAlias = Mapping[str, Any]
 
@@ -47,6 +75,21 @@ class Sheet:
 
 
 @dataclass(frozen=True)
+class Table:
+    """Part of a comparison of pipelines; all words of rows are untrusted.
+
+    Args:
+        title: Of the section.
+        about: What its numbers are.
+        rows: Each with the same names, but for one that has a problem.
+    """
+
+    title: str
+    about: str
+    rows: Sequence[Record]
+
+
+@dataclass(frozen=True)
 class Page:
     """What the page shows.
 
@@ -61,7 +104,7 @@ class Page:
         noise: How many images are in none.
         noise_shown: Some of these.
         scores: Name, value and that of random clusters; empty if no cause is known.
-        grid: Rows of a comparison of pipelines; empty if there was none.
+        comparison: Of pipelines; empty if there was none.
         heat: Whether heat maps lie over images.
         no_heat: Why they do not, if they were to.
         spared: Classes without a failure, in a sentence; empty if there is none.
@@ -78,7 +121,7 @@ class Page:
     noise: int
     noise_shown: Sequence[Record]
     scores: tuple[tuple[str, str, str], ...]
-    grid: Sequence[Record]
+    comparison: tuple[Table, ...]
     heat: bool
     no_heat: str
     spared: str
@@ -90,7 +133,7 @@ def write_causes_report(told: Record, path: Path) -> Path:
 
     Args:
         told: What `stoic.explaining.Explained.as_page` returns, perhaps with ``of``:
-            what failures are, and ``grid``: rows of a comparison.
+            what failures are, and ``comparison``: of pipelines, as a record.
         path: File to write.
 
     Raises:
@@ -117,12 +160,25 @@ def _page(told: Record) -> Page:
         noise=len(told["noise"]),
         noise_shown=told["noise shown"],
         scores=_scores(told),
-        grid=told.get("grid", ()),
+        comparison=_comparison(told.get("comparison")),
         heat=told["heat"],
         no_heat=told["no heat"],
         spared=spared(told),
         stability=tuple(map(_stability, told["stability"])),
     )
+
+
+def _comparison(told: Record | None) -> tuple[Table, ...]:
+    if told is None:
+        return ()
+    tables = (
+        Table("All pipelines", _GRID, grid_rows(told)),
+        Table("What choosing parameters costs", _REGRET, regret_rows(told)),
+        Table("Which stage matters", _STAGES, stage_rows(told)),
+        Table("What does better", _LEVELS, level_rows(told)),
+        Table("One beside another", _PAIRS, pair_rows(told)),
+    )
+    return tuple(table for table in tables if table.rows)
 
 
 def spared(told: Record) -> str:
@@ -215,7 +271,7 @@ def _inspected(found: Record | None) -> tuple[tuple[str, str, str], ...]:
 
 
 def _share(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1%}"
+    return "–" if value is None else f"{value:z.1%}"
 
 
 def _count(value: float | None) -> str:

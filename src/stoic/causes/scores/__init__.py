@@ -19,7 +19,7 @@ from stoic.causes.scores.orders import (
     RoundRobin,
     typical,
 )
-from stoic.causes.scores.scoring import PURE, THRESHOLDS, Scores, score
+from stoic.causes.scores.scoring import PURE, THRESHOLDS, Scores, score, scores_of
 from stoic.causes.scores.seen import RandomOrder, first_seen, until_all
 from stoic.causes.scores.stability import (
     Fit,
@@ -54,6 +54,7 @@ __all__ = [
     "inspection",
     "missing",
     "score",
+    "scores_of",
     "stability_of_samples",
     "stability_of_seeds",
     "typical",

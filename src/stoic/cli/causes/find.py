@@ -23,10 +23,10 @@ from stoic.cli.causes.options import (
     Stability,
     Strict,
 )
-from stoic.cli.causes.words import tables
+from stoic.cli.causes.words import comparison, tables
 from stoic.cli.ending import BROKEN, one_line, stop
 from stoic.cli.options import AsJson, CaseName, Seed
-from stoic.cli.output import aligned, chat, progress
+from stoic.cli.output import chat, progress
 
 if TYPE_CHECKING:
     from stoic.causes.failures import Inquiry
@@ -73,7 +73,7 @@ def find(
     if extractor == "list":
         _list_extractors()
         return
-    rows: list[dict[str, str]] = []
+    told: dict[str, Any] | None = None
     with one_line():
         _check_heard("--grid", grid, {"kept": kept, "processes": processes != 1})
         _check_heard("--images", images is not None, {"strict": strict})
@@ -87,24 +87,24 @@ def find(
                 kept.mkdir(parents=True, exist_ok=True)
         asked: dict[str, Any] = {"of": of.value, "monitor": monitor, "kept": kept}
         inquiry = _asked(case, failures, seed, images, strict, asked)
-        with progress("stages") as told:
-            how: dict[str, Any] = {"seed": seed, "progress": told}
+        with progress("stages") as done:
+            how: dict[str, Any] = {"seed": seed, "progress": done}
             if grid:
                 how |= {"folder": kept, "processes": processes}
                 # Images say nothing of a flipped bit.
                 more = () if of is Of.mistakes else ("markers",)
-                found, rows = _best(inquiry, how | {"pipelines": all_pipelines(*more)})
+                found, told = _best(inquiry, how | {"pipelines": all_pipelines(*more)})
             else:
                 found = explain(inquiry, pipeline, **how)
             if stability:
-                found = again(found, stability, progress=told)
+                found = again(found, stability, progress=done)
         if out:
-            _write(found, case, of.value, rows, out)
+            _write(found, case, of.value, told, out)
     if as_json:
-        about = {"case": case, "of": of.value, "grid": rows}
+        about = {"case": case, "of": of.value, "comparison": told}
         print(json.dumps(found.as_record() | about, indent=1))
         return
-    print("\n\n".join([*([aligned(rows)] if rows else []), *tables(found)]))
+    print("\n\n".join([*(comparison(told) if told else []), *tables(found)]))
 
 
 def _list_extractors() -> None:
@@ -159,37 +159,27 @@ def _asked(
     return failing_of(own, failures, seed, **asked)
 
 
-def _best(
-    inquiry: Inquiry, how: dict[str, Any]
-) -> tuple[Explained, list[dict[str, str]]]:
-    """Return what the best of all pipelines has found, and a row for each of them."""
+def _best(inquiry: Inquiry, how: dict[str, Any]) -> tuple[Explained, dict[str, Any]]:
+    """Return what the best of all pipelines has found, and how all of them compare."""
     from stoic.causes.grid import GridError
-    from stoic.explaining import compare, explained, ranked, row_of
+    from stoic.explaining import compare, compared, explained
 
     try:
-        outcomes = list(compare(inquiry, **how))
+        found = compared(compare(inquiry, **how), inquiry)
     except GridError as error:
         stop(error, BROKEN)
-    best = ranked(outcomes, inquiry)
-    failed = [each for each in outcomes if each.clusters is None]
-    if not best:
-        raise ValueError(
-            f"pipelines must be able to run, got none: {failed[0].problem}"
-        )
-    first = best[0]
-    assert first.clusters is not None and first.points is not None
-    found = explained(
-        inquiry, first.pipeline, how["seed"], first.points, first.clusters
-    )
-    return found, [row_of(each, inquiry) for each in (*best, *failed)]
+    best = found.best
+    assert best.clusters is not None and best.points is not None
+    given = inquiry, best.pipeline, how["seed"], best.points, best.clusters
+    return explained(*given), found.as_record()
 
 
 def _write(
-    found: Explained, case: str, of: str, rows: list[dict[str, str]], out: Path
+    found: Explained, case: str, of: str, told: dict[str, Any] | None, out: Path
 ) -> None:
     from stoic.report.causes import write_causes_report
 
     files = found.save_lists(out)
-    told = found.as_page(case) | {"of": of, "grid": rows}
-    page = write_causes_report(told, out / _PAGE)
+    shown = found.as_page(case) | {"of": of, "comparison": told}
+    page = write_causes_report(shown, out / _PAGE)
     chat(f"page: {page}; lists of images: {files[0].parent / 'cluster-*.txt'}")

@@ -9,7 +9,29 @@ from stoic.cli.output import aligned
 if TYPE_CHECKING:
     from stoic.explaining import Explained
 
-__all__ = ["tables"]
+__all__ = ["comparison", "tables"]
+
+
+def comparison(told: dict[str, Any]) -> list[str]:
+    """Return what is said of many pipelines, a part each."""
+    from stoic.report.comparison import (
+        grid_rows,
+        level_rows,
+        regret_rows,
+        stage_rows,
+    )
+
+    parts = [
+        ("", grid_rows(told)),
+        ("regret in points, mean and worst over extractors:", regret_rows(told)),
+        ("variance explained by each stage:", stage_rows(told)),
+        ("means, and how probably one is above another kind:", level_rows(told)),
+    ]
+    return [
+        "\n".join([*([about] if about else []), aligned(rows)])
+        for about, rows in parts
+        if rows
+    ]
 
 
 def tables(found: Explained) -> list[str]:
@@ -58,7 +80,7 @@ def _scores(found: Explained) -> list[str]:
     own = found.scores
     if own is None:
         return []
-    purity = "-" if own.purity is None else f"{own.purity:.1%}"
+    purity = "-" if own.purity is None else f"{own.purity:z.1%}"
     random = found.random.numbers["purity"] if found.random else None
     inspected = found.inspected
     looks = (
@@ -71,5 +93,5 @@ def _scores(found: Explained) -> list[str]:
     return [
         f"purity {purity}{beside}, coverage {own.coverage[0.9]:.1%} of "
         f"{own.scenarios} causes at 90 % purity, adjusted mutual information "
-        f"{own.information or 0:.2f}{looks}"
+        f"{own.information or 0:z.2f}{looks}"
     ]
