@@ -329,7 +329,7 @@ def test_there_are_99_pipelines_each_with_a_name_of_its_own() -> None:
     assert len({own.name for own in all_pipelines("markers")} - names) == 9
 
 
-def test_retraining_on_failures_of_each_cluster_mends_others() -> None:
+def test_retraining_on_failures_of_each_cluster_mends_others(tmp_path: Path) -> None:
     found = improve(
         inquiry(),
         PIPELINE,
@@ -345,7 +345,12 @@ def test_retraining_on_failures_of_each_cluster_mends_others() -> None:
     mean, low, high = found.advantage
     assert low <= mean <= high
     assert mean == pytest.approx(np.mean(clusters.mended) - np.mean(random.mended))
-    json.dumps(found.as_record())
+    record = json.loads(json.dumps(found.as_record()))
+    result, *lists = found.save(tmp_path / "out", "mine")
+    assert json.loads(result.read_text()) == record | {"case": "mine"}
+    chosen = [set(file.read_text().splitlines()) for file in lists]
+    assert sum(map(len, chosen)) / 2 == clusters.failing
+    assert set.union(*chosen) < {f"{row}.png" for row in range(ROWS)}
 
 
 def test_retraining_takes_three_parts_of_failures() -> None:
@@ -353,6 +358,9 @@ def test_retraining_takes_three_parts_of_failures() -> None:
     few = replace(asked, failures=asked.failures.rows(range(29)))
     with pytest.raises(ValueError, match="failures must be at least 30"):
         improve(few, PIPELINE)
+    examples = Examples(asked.examples.images[:14], asked.examples.labels[:14])
+    with pytest.raises(ValueError, match="read right must be at least 15"):
+        improve(replace(asked, examples=examples), PIPELINE)
     with pytest.raises(ValueError, match="repeats must be at least 2"):
         improve(asked, PIPELINE, repeats=1)
 
@@ -386,6 +394,18 @@ def test_own_images_are_read_and_what_is_wrong_is_clustered(
     assert len(names) == record["failures"] < 36
     assert main(["causes", *words, "--strict"]) == 2
     assert "must be readable, got 0/broken.png" in capsys.readouterr().err
+    few = (
+        "--clustering",
+        "K-means",
+        "--repeats",
+        "2",
+        "--budget",
+        "9",
+        "--epochs",
+        "1",
+    )
+    assert main(["causes", "retrain", *words, *stages, *few]) == 0
+    assert json.loads(capsys.readouterr().out)["pool"] >= 18
 
 
 def test_folders_must_be_named_as_classes_are(
@@ -413,6 +433,10 @@ def test_folders_must_be_named_as_classes_are(
         (("nothing",), "case must be one of"),
         (("retrain", "signs", "--epochs", "0"), "epochs must be at least 1"),
         (("retrain", "signs", "--rate", "2"), "rate must be above 0"),
+        (("retrain", "signs", "--of", "faults"), "no image can teach a network"),
+        (("retrain", "signs", "--of", "misses"), "retraining must be on mistakes"),
+        (("retrain", "signs", "--strict"), "strict must come with --images"),
+        (("retrain", "signs", "--out", __file__), "out must be a file"),
     ],
 )
 def test_wrong_words_are_answered_in_one_line(

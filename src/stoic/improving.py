@@ -10,8 +10,10 @@ References:
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,6 +39,7 @@ class Gain:
         failing: Of these, those that the network had got wrong.
         mended: Share of other failures that are right now, by repetition.
         kept: Share of other fine images that are still right, by repetition.
+        names: Of the images chosen that the network had got wrong, by repetition.
     """
 
     chosen: str
@@ -44,6 +47,11 @@ class Gain:
     failing: float
     mended: tuple[float, ...]
     kept: tuple[float, ...]
+    names: tuple[tuple[str, ...], ...] = ()
+
+    def as_record(self) -> dict[str, Any]:
+        """Return plain data, without names."""
+        return {name: own for name, own in vars(self).items() if name != "names"}
 
 
 @dataclass(frozen=True)
@@ -73,7 +81,35 @@ class Improved:
         """Return plain data."""
         mean, low, high = self.advantage
         advantage = {"mean": mean, "low": low, "high": high}
-        return asdict(self) | {"advantage": advantage}
+        gains = [gain.as_record() for gain in self.gains]
+        own = {"gains": gains, "budget": self.budget, "pool": self.pool}
+        return own | {"advantage": advantage}
+
+    def save(self, folder: Path, case: str) -> list[Path]:
+        """Write what was gained, and which images clusters chose.
+
+        Args:
+            folder: Made if it is not there.
+            case: What the network is called.
+
+        Returns:
+            The files: ``retrain.json``, and ``chosen-0.txt`` and so on, one for each
+            repetition, with the names of images that the network had got wrong.
+        """
+        from stoic.records.files import write_whole, writing
+
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            for old in folder.glob("chosen-*.txt"):
+                old.unlink()
+            result = folder / "retrain.json"
+            told = json.dumps(self.as_record() | {"case": case}, indent=1)
+            write_whole(result, f"{told}\n")
+            lists = self.gains[-1].names
+            files = [folder / f"chosen-{n}.txt" for n in range(len(lists))]
+            for file, names in zip(files, lists, strict=True):
+                write_whole(file, "".join(f"{name}\n" for name in names))
+        return [result, *files]
 
 
 def improve(
@@ -108,6 +144,11 @@ def improve(
     if budget < 1:
         raise ValueError(f"budget must be at least 1, got {budget}")
     least = _PARTS * 2 * LEAST
+    if len(inquiry.examples) < _PARTS * LEAST:
+        raise ValueError(
+            f"images read right must be at least {_PARTS * LEAST} to learn from and "
+            f"be tried on, got {len(inquiry.examples)}; give more of them"
+        )
     if len(inquiry.failures) < least:
         raise ValueError(
             f"failures must be at least {least} to be clustered, chosen and tried, "
@@ -134,6 +175,7 @@ class _Trained:
     failing: int
     mended: float
     kept: float
+    names: tuple[str, ...]
 
 
 def _gain(trained: tuple[_Trained, ...]) -> Gain:
@@ -143,6 +185,7 @@ def _gain(trained: tuple[_Trained, ...]) -> Gain:
         failing=float(np.mean([each.failing for each in trained])),
         mended=tuple(each.mended for each in trained),
         kept=tuple(each.kept for each in trained),
+        names=tuple(each.names for each in trained),
     )
 
 
@@ -156,6 +199,7 @@ class _Trial:
         clusters: Of the pool: the cluster of the failures that each image is near.
         pool: Images to choose from: failures first, then as many examples.
         failing: How many of the pool are failures.
+        names: Of these.
         known: Examples to learn from anyway.
         failures: To be tried on.
         fine: Examples to be tried on.
@@ -166,6 +210,7 @@ class _Trial:
     clusters: NDArray[np.int64]
     pool: Examples
     failing: int
+    names: tuple[str, ...]
     known: Examples
     failures: Failures
     fine: Examples
@@ -188,6 +233,7 @@ class _Trial:
             clusters=clusters,
             pool=pool,
             failing=len(hidden),
+            names=failures.rows(hidden).names,
             known=_some(inquiry.examples, known),
             failures=failures.rows(last),
             fine=_some(inquiry.examples, fine),
@@ -211,10 +257,9 @@ class _Trial:
         network = retrained(self.inquiry.network, examples, learning, self.seed)
         mended = accuracy(network, self.failures.images, self.failures.labels)
         kept = accuracy(network, self.fine.images, self.fine.labels)
-        failing = int((places < self.failing).sum())
-        return _Trained(
-            name, len(places), failing, float(mended.mean()), float(kept.mean())
-        )
+        names = tuple(self.names[place] for place in places if place < self.failing)
+        rates = float(mended.mean()), float(kept.mean())
+        return _Trained(name, len(places), len(names), *rates, names)
 
 
 def _clusters(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stoic.cli.causes.asking import asked, check_heard
 from stoic.cli.causes.options import (
     ClusteringName,
     ExtractorName,
@@ -75,8 +75,8 @@ def find(
         return
     told: dict[str, Any] | None = None
     with one_line():
-        _check_heard("--grid", grid, {"kept": kept, "processes": processes != 1})
-        _check_heard("--images", images is not None, {"strict": strict})
+        check_heard("--grid", grid, {"kept": kept, "processes": processes != 1})
+        check_heard("--images", images is not None, {"strict": strict})
         pipeline = _pipeline(of, (extractor, reduction, clustering), grid=grid)
         if stability:
             check_runs(stability)
@@ -85,8 +85,9 @@ def find(
         if kept:
             with writing(kept):
                 kept.mkdir(parents=True, exist_ok=True)
-        asked: dict[str, Any] = {"of": of.value, "monitor": monitor, "kept": kept}
-        inquiry = _asked(case, failures, seed, images, strict, asked)
+        where: dict[str, Any] = {"images": images, "strict": strict, "kept": kept}
+        which: dict[str, Any] = {"of": of.value, "monitor": monitor}
+        inquiry = asked(case, failures, seed, **where, **which)
         with progress("stages") as done:
             how: dict[str, Any] = {"seed": seed, "progress": done}
             if grid:
@@ -114,15 +115,6 @@ def _list_extractors() -> None:
     print("\n".join([*extractors(), *lacking]))
 
 
-def _check_heard(option: str, there: bool, given: Mapping[str, object]) -> None:
-    """Refuse what changes nothing without another option."""
-    for name, value in given.items():
-        if value and not there:
-            raise ValueError(
-                f"{name} must come with {option}, got it alone; give both or none"
-            )
-
-
 def _pipeline(of: Of, names: tuple[str, str, str], *, grid: bool) -> Pipeline:
     """Return what is asked for by the names of stages, empty for those by default."""
     from stoic.explaining import pipeline_of
@@ -137,26 +129,6 @@ def _pipeline(of: Of, names: tuple[str, str, str], *, grid: bool) -> Pipeline:
     return pipeline_of(
         extractor or features, reduction or fewer, clustering or _CLUSTERING
     )
-
-
-def _asked(
-    case: str,
-    failures: int,
-    seed: int,
-    images: Path | None,
-    strict: bool,
-    asked: dict[str, Any],
-) -> Inquiry:
-    """Return failures of a case, or among images of one's own."""
-    from stoic.cases import failing, load
-    from stoic.cases.folder import with_images
-    from stoic.cases.origins import failing_of
-
-    if images is None:
-        return failing(case, failures, seed, **asked)
-    del asked["kept"]
-    own = with_images(load(case), images, strict=strict, notice=chat)
-    return failing_of(own, failures, seed, **asked)
 
 
 def _best(inquiry: Inquiry, how: dict[str, Any]) -> tuple[Explained, dict[str, Any]]:
