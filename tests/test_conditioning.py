@@ -46,7 +46,10 @@ def test_guarantees_are_above_all_that_was_measured() -> None:
         names = [claim.name for claim in answer.claims]
         bounds = [answer.median(n) for n in ("product", "interval", "linearised")]
         assert names[:4] == ["product", "interval", "linearised", "certified"]
-        assert _known(answer.median("certified")) <= min(map(_known, bounds))
+        certified = _known(answer.median("certified"))
+        assert certified <= min(map(_known, bounds))
+        assert 0 < _known(answer.median("average")) < certified
+        assert _known(answer.median("measured")) < certified
     assert [layer.name for layer in found.layers] == [
         "conv1",
         "conv2",
@@ -107,8 +110,11 @@ def test_an_operator_without_a_bound_leaves_local_numbers() -> None:
 
     found = condition(network, x, local_only=True, radii=(1e-5,))
 
-    (answer,) = found.answers
-    assert [claim.label for claim in answer.claims] == ["local", "average"]
+    answer, words, *formats = found.answers
+    for each in (answer, words):
+        assert [claim.label for claim in each.claims] == ["local", "average"]
+    assert [each.claims for each in formats] == [()] * 3
+    assert all(each.median("measured") for each in formats)
     strongest = found.tightness[0].strongest
     assert answer.median("local") == pytest.approx(float(strongest.median()), rel=0.02)
 
@@ -227,21 +233,52 @@ def test_the_command_prints_tables_and_writes_a_page(
     assert record["tightness"] == []
 
 
-def test_what_is_infinite_or_not_defined_is_nothing_in_a_record() -> None:
+def test_what_is_infinite_is_nothing_in_a_record() -> None:
     torch.manual_seed(0)
     layers, last = [nn.Linear(8, 8) for _ in range(3)], nn.Linear(8, 3)
     network = nn.Sequential(nn.Linear(4, 8), *layers, last).eval().double()
     with torch.no_grad():
         for layer in layers:
             layer.weight.mul_(1e30)
-        last.weight.zero_()
-        last.bias.zero_()
 
     x = torch.rand(3, 4).double()
     found = condition(network, x, radii=(1e-5,), norm=math.inf, attacks=False)
 
     text = json.dumps(found.as_record(), allow_nan=False)
     assert json.loads(text)["answers"][0]["claims"][0]["values"] == [None] * 3
+
+
+def test_scores_of_nothing_have_no_relative_change(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "faint.py").write_text(
+        "import torch\n"
+        "class Faint(torch.nn.Module):\n"
+        "    def forward(self, x):\n"
+        "        return x[:, :2] * x[:, 2:]\n"
+        "def some():\n"
+        "    x = torch.tensor([[1, 2, 3], [1, 2, 1e-41], [1, 2, 0]])\n"
+        "    return Faint().eval(), x, None\n"
+        "def none():\n"
+        "    network, x, labels = some()\n"
+        "    return network, x[1:], labels\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    words = ["--radius", "1e-5", "--formats", "bfloat16"]
+
+    assert main(["sensitivity", "faint:some", *words, "--json"]) == 0
+    record = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert record["undefined"] == [1, 2]
+    for answer in record["answers"]:
+        for claim in answer["claims"]:
+            assert claim["values"][0] is not None, answer
+            assert claim["values"][1:] == [None, None]
+    assert main(["sensitivity", "faint:some", *words]) == 0
+    assert "2 of 3 inputs are all 0" in capsys.readouterr().out
+
+    assert main(["sensitivity", "faint:none", *words]) == 2
+    (told,) = capsys.readouterr().err.splitlines()
+    assert "got scores that are all 0 or denormal for each of 2 inputs" in told
 
 
 def test_the_command_refuses_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:

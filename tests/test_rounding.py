@@ -6,12 +6,14 @@ import copy
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sensitivity_networks import captured
+from stoic.network.subject import Inputs
 from stoic.sensitivity.condition import condition
 from stoic.sensitivity.perturbation import Perturbation
-from stoic.sensitivity.rounding import average_rounding
+from stoic.sensitivity.rounding import average_rounding, measured_rounding
+from stoic.sensitivity.word_errors import word_errors
 
 FORMATS = (torch.bfloat16, torch.float16)
 
@@ -54,8 +56,42 @@ def test_a_narrow_run_is_off_by_about_the_average(dtype: torch.dtype) -> None:
     narrow = copy.deepcopy(network).to(dtype)(x).double()
     measured = (narrow - exact).norm(dim=1).detach()
 
+    own = measured_rounding(program, [x.float()], scores, dtype)
+    assert torch.equal(own, (narrow - exact).norm(dim=1))
     average = average_rounding(program, [x.float()], scores, dtype)
     bound = condition(program, [x.float()], scores, Perturbation.of_format(dtype))
 
     assert 0.7 < (measured / average).median() < 1.4
     assert (measured <= bound.certified).all()
+
+
+def test_wrong_words_do_what_the_derivative_says_in_the_worst_direction() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(3, 2), nn.Tanh(), nn.Linear(2, 3)).double().eval()
+    x = torch.randn(4, 3).double()
+    program = captured(network, x).program
+    (scores,) = program.output_names
+
+    found = word_errors(program, Inputs((x,), {}), scores, 2.0**-20)
+
+    words = [each.detach() for each in network.parameters()]
+    names = [name for name, _ in network.named_parameters()]
+
+    def moved(*errors: Tensor) -> Tensor:
+        off = [w * (1 + e) for w, e in zip(words, errors, strict=True)]
+        own = dict(zip(names, off, strict=True))
+        given = torch.func.functional_call(network, own, (x,))
+        assert isinstance(given, Tensor)
+        return given
+
+    still = tuple(torch.zeros_like(each) for each in words)
+    parts = torch.autograd.functional.jacobian(moved, still)
+    slopes = torch.cat([each.flatten(2) for each in parts], 2)
+    signs = torch.cartesian_prod(*[torch.tensor([-1.0, 1.0])] * slopes.shape[2])
+    worst = (slopes @ signs.double().T).norm(dim=1).amax(1)
+    assert (found.local <= worst * 1.0001).all()
+    assert (found.local > 0.97 * worst).all()
+    assert torch.allclose(found.average, slopes.flatten(1).norm(dim=1))
+    assert torch.allclose(found.measured, found.local, rtol=1e-3)
+    bound = condition(program, [x], scores, Perturbation(stored=2.0**-20))
+    assert (found.measured * 2.0**-20 <= bound.certified).all()

@@ -18,19 +18,27 @@ from stoic.network.prepare import prepare
 from stoic.network.program import Program
 from stoic.network.smooth import floats
 from stoic.network.subject import Inputs
+from stoic.sensitivity.answers import Answer, finite, plain
 from stoic.sensitivity.beginning import beginning_at, beginnings
 from stoic.sensitivity.claims import claims_of, is_local_known
 from stoic.sensitivity.condition import Condition, conditions
 from stoic.sensitivity.gains import gain_by_norms
 from stoic.sensitivity.growth import ATTACKS, measured_growth
 from stoic.sensitivity.jacobian import function_of
-from stoic.sensitivity.judged import NotFiniteError, check_finite, judged_value
+from stoic.sensitivity.judged import (
+    NotFiniteError,
+    check_finite,
+    judged_value,
+    score_sizes,
+)
 from stoic.sensitivity.local import average, frobenius, largest
 from stoic.sensitivity.norms import Store
 from stoic.sensitivity.perturbation import Perturbation
-from stoic.sensitivity.profile import LayerGain, profile
+from stoic.sensitivity.profile import LayerGain, profile, worst
 from stoic.sensitivity.reach import reached
+from stoic.sensitivity.rounding import rounded
 from stoic.sensitivity.tightness import Claim, Tightness, tightness
+from stoic.sensitivity.word_errors import word_errors
 from stoic.study import as_inputs
 
 if TYPE_CHECKING:
@@ -78,29 +86,6 @@ class ConditionSettings:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What is said of one kind of perturbation.
-
-    Args:
-        name: Of the perturbation.
-        size: Relative: radius, error of a word, or unit roundoff.
-        claims: Condition numbers of each input: relative change of the scores, for a
-            relative perturbation of that size, over the size.
-    """
-
-    name: str
-    size: float
-    claims: tuple[Claim, ...]
-
-    def median(self, name: str) -> float | None:
-        """Return the median over the inputs of a claim; None if it was not made."""
-        for claim in self.claims:
-            if claim.name == name:
-                return float(claim.values.nanmedian())
-        return None
-
-
-@dataclass(frozen=True)
 class Conditioned:
     """The answers.
 
@@ -111,6 +96,8 @@ class Conditioned:
         answers: By perturbation.
         layers: Which amplify, in order; empty without bounds.
         tightness: Measured growth beside the claims, by radius.
+        undefined: Inputs without a relative change: their scores are all 0, or
+            denormal.
         seconds: Of the processor, that bounds of all inputs took.
         forwards: The same in runs of the network at the same batch.
     """
@@ -121,6 +108,7 @@ class Conditioned:
     answers: tuple[Answer, ...]
     layers: tuple[LayerGain, ...]
     tightness: tuple[Tightness, ...]
+    undefined: tuple[int, ...]
     seconds: float
     forwards: float
 
@@ -131,33 +119,37 @@ class Conditioned:
             "network": self.network,
             "inputs": self.inputs,
             "settings": asdict(self.settings) | {"norm": norm},
-            "answers": [_plain(answer) for answer in self.answers],
+            "answers": [each.as_record() for each in self.answers],
             "layers": [_plain_layer(layer) for layer in self.layers],
             "tightness": [each.as_record() for each in self.tightness],
+            "undefined": list(self.undefined),
             "seconds": self.seconds,
             "forwards": self.forwards,
         }
 
     def as_page(self, case: str) -> SensitivityRecord:
         """Return the data of a page about a case."""
-        claims = [(answer, claim) for answer in self.answers for claim in answer.claims]
+        about = [("network", self.network), ("inputs", f"{self.inputs:,}")]
+        if self.undefined:
+            about.append(("without a relative change", f"{len(self.undefined):,}"))
         return {
             "network": case,
             "unit": "relative change of the scores for a relative perturbation",
-            "about": [("network", self.network), ("inputs", f"{self.inputs:,}")],
+            "about": about,
             "estimates": [
                 {
-                    "name": f"{answer.name}, {answer.size:.2g}: {claim.name}",
-                    "label": claim.label,
-                    "values": [_finite(each) for each in claim.values.tolist()],
+                    "name": f"{answer.name}, {answer.size:.2g}: {name}",
+                    "label": label,
+                    "values": plain(values),
                 }
-                for answer, claim in claims
+                for answer in self.answers
+                for name, label, values in answer.numbers()
             ],
             "profile": [
                 {
                     "name": layer.name,
-                    "kind": layer.operator,
-                    "amplification": _finite(layer.amplifies),
+                    "kind": f"{layer.operator}, {_norms(layer)}",
+                    "amplification": finite(layer.amplifies),
                 }
                 for layer in self.layers
             ],
@@ -167,25 +159,18 @@ class Conditioned:
         }
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _norms(layer: LayerGain) -> str:
+    own = layer.norm
+    return (
+        f"norms: 1: {layer.one:.3g}, 2: {own.lower:.4g} to {own.upper:.4g}, "
+        f"∞: {layer.infinity:.3g}"
+    )
 
 
 def _plain_layer(layer: LayerGain) -> dict[str, Any]:
-    norm = {"lower": _finite(layer.norm.lower), "upper": _finite(layer.norm.upper)}
-    return asdict(layer) | {"norm": norm, "amplifies": _finite(layer.amplifies)}
-
-
-def _plain(answer: Answer) -> dict[str, Any]:
-    claims = [
-        {
-            "name": c.name,
-            "label": c.label,
-            "values": [_finite(each) for each in c.values.tolist()],
-        }
-        for c in answer.claims
-    ]
-    return {"name": answer.name, "size": answer.size, "claims": claims}
+    norm = {"lower": finite(layer.norm.lower), "upper": finite(layer.norm.upper)}
+    others = {n: finite(getattr(layer, n)) for n in ("one", "infinity", "amplifies")}
+    return asdict(layer) | {"norm": norm} | others
 
 
 def condition(
@@ -279,6 +264,7 @@ class _Asked:
         self.program, self.given, self.chosen = program, given, chosen
         self.scores = judged_value(program, given)
         check_finite(program, given, chosen.batch)
+        self.sizes = score_sizes(program, given, self.scores, chosen.batch)
         self.store: Store = {}
         self.seconds = 0.0
 
@@ -288,18 +274,23 @@ class _Asked:
         kinds = self._kinds()
         bounds = [] if chosen.local_only else self._bounds(kinds, told)
         local = () if bounds and is_local_known(bounds[0]) else self._local()
-        answers = [
-            Answer(name, size, claims_of(found, size))
-            for (name, size, _), found in zip(kinds, bounds, strict=bool(bounds))
-        ] or [Answer("inputs", radius, ()) for radius in chosen.radii]
-        for at, radius in enumerate(chosen.radii):
-            own = answers[at]
-            answers[at] = replace(own, claims=own.claims + local)
-            if chosen.attacks:
-                tight.append(self._tight(radius, answers[at]))
+        claims = [
+            claims_of(found, size)
+            for (_, size, _), found in zip(kinds, bounds, strict=bool(bounds))
+        ] or [()] * len(kinds)
+        answers = []
+        for at, ((name, size, _), own) in enumerate(zip(kinds, claims, strict=True)):
+            answer = Answer(name, size, own + local * (at < len(chosen.radii)))
+            if chosen.attacks and at < len(chosen.radii):
+                tight.append(self._tight(size, answer))
+                answer = replace(answer, measured=tight[-1].strongest)
+            elif chosen.attacks:
+                answer = self._tried(answer)
+            answers.append(answer)
         layers = () if chosen.local_only else self._layers()
         return Conditioned(
             *("", self.given.count, chosen, tuple(answers), layers, tuple(tight)),
+            undefined=tuple(self.sizes.isnan().nonzero().flatten().tolist()),
             seconds=self.seconds,
             forwards=self.seconds / self._run_seconds(),
         )
@@ -354,17 +345,30 @@ class _Asked:
         found: dict[str, list[Tensor]] = {"local": [], "average": []}
         for part in self.given.batches(self.chosen.batch):
             x = part.leaves[0].double()
-            size = f(x).detach().norm(dim=1)
-            # Scores that are all 0 have no relative change.
-            size = torch.where(size > 0, size, math.nan)
-            scale = x.flatten(1).norm(dim=1) / size
+            scale = x.flatten(1).norm(dim=1)
             found["local"].append(largest(f, x, seed=seed).value * scale)
             mean = average(frobenius(f, x, seed=seed).value, x)
             found["average"].append(mean * scale)
+        means = torch.cat(found["average"]) / self.sizes
         return (
-            Claim("local", "local", torch.cat(found["local"])),
-            Claim("average", "average", torch.cat(found["average"])),
+            Claim("local", "local", torch.cat(found["local"]) / self.sizes),
+            Claim("average", "average", means),
         )
+
+    def _tried(self, answer: Answer) -> Answer:
+        """Say what wrong words and rounding really do."""
+        if answer.name == "words":
+            own = (self.program, self.given, self.scores, answer.size)
+            return answer.beside(
+                self.sizes, **vars(word_errors(*own, seed=self.chosen.seed))
+            )
+        dtype = _FORMATS[answer.name]
+        parts = [
+            rounded(self.program, part, self.scores, dtype)
+            for part in self.given.batches(self.chosen.batch)
+        ]
+        moved = {n: torch.cat([p[n] for p in parts]) / answer.size for n in parts[0]}
+        return answer.beside(self.sizes, **moved)
 
     def _tight(self, radius: float, answer: Answer) -> Tightness:
         x = torch.cat(
@@ -380,9 +384,8 @@ class _Asked:
     def _layers(self) -> tuple[LayerGain, ...]:
         part = next(self.given.batches(self.chosen.batch))
         gain = gain_by_norms(self.store)
-        return profile(
-            reached(self.program, part.leaves, Perturbation(), gain), self.store
-        )
+        reach = reached(self.program, part.leaves, Perturbation(), gain)
+        return worst(profile(reach, self.store))
 
     @torch.inference_mode()
     def _run_seconds(self) -> float:

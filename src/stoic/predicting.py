@@ -30,6 +30,7 @@ from stoic.network.sites import Site
 from stoic.network.slopes import NoSlopesError, parameter_slopes, program_of
 from stoic.network.subject import Inputs, Subject
 from stoic.records import Run, open_run
+from stoic.sensitivity.answers import finite
 from stoic.sensitivity.hessian import hessian_traces
 from stoic.sensitivity.joint import Joint, joint_table
 from stoic.sensitivity.judged import check_finite
@@ -115,18 +116,22 @@ class Predicted:
     inputs: int
 
     def as_record(self) -> dict[str, Any]:
-        """Return all of it as plain data; NaN as nothing."""
+        """Return all of it as plain data; what is infinite or none as nothing."""
         columns = {
-            name: [None if each != each else each for each in column]
+            name: [finite(each) for each in column]
             for name, column in self.joint.columns.items()
         }
+        agreements = [
+            {k: finite(v) if isinstance(v, float) else v for k, v in vars(a).items()}
+            for a in self.joint.agreements()
+        ]
         return {
             "inputs": self.inputs,
             "passes": self.passes,
             "cells": [asdict(row) for row in self.rows],
             "layers": list(self.joint.layers),
             "columns": columns,
-            "agreements": [asdict(each) for each in self.joint.agreements()],
+            "agreements": agreements,
         }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,7 @@ from stoic.cli.output import aligned, chat, progress
 if TYPE_CHECKING:
     from stoic.cases.case import Case
     from stoic.predicting import CellRow, Predicted
+    from stoic.sensitivity.joint import Agreement
 
 __all__ = ["predict"]
 
@@ -119,7 +121,7 @@ def _columns(
     try:
         found = norm_columns(case.network, case.inputs) if norms else {}
     except NotKnownError as error:
-        chat(f"no columns of bounds: {error}")
+        chat(f"no columns of bounds: {str(error).partition('; ')[0]}")
     if monitor:
         found["monitor"] = monitor_column(monitor, case.network)
     return found
@@ -139,8 +141,8 @@ def _tables(found: Predicted) -> list[str]:
                 [
                     {
                         "the order of tensors by": f"{a.first} and {a.second}",
-                        "Spearman": f"{a.spearman:.2f} [{a.low:.2f}, {a.high:.2f}]",
-                        "Kendall": f"{a.kendall:.2f}",
+                        "Spearman": _limits(a),
+                        "Kendall": _number(a.kendall, ".2f"),
                         "tensors": str(a.layers),
                     }
                     for a in agreements
@@ -170,6 +172,16 @@ def _layers(found: Predicted) -> list[dict[str, str]]:
     columns = found.joint.columns
     return [
         {"tensor": layer}
-        | {name: f"{column[place]:.3g}" for name, column in columns.items()}
+        | {name: _number(column[place]) for name, column in columns.items()}
         for place, layer in enumerate(found.joint.layers)
     ]
+
+
+def _number(value: float, places: str = ".3g") -> str:
+    return "-" if math.isnan(value) else f"{value:{places}}"
+
+
+def _limits(found: Agreement) -> str:
+    if math.isnan(found.spearman):
+        return "-"
+    return f"{found.spearman:.2f} [{found.low:.2f}, {found.high:.2f}]"

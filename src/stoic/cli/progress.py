@@ -48,17 +48,19 @@ def lines(
     pace = _Pace()
     due = time.monotonic() + _FIRST_S
 
-    def told(done: int, total: int) -> None:
+    def tell(done: int, total: int) -> None:
         nonlocal due
         rate = pace(done)
         now = time.monotonic()
-        if now < due:
+        if now < due or done >= total:
             return
         due = now + _EVERY_S
-        left = f"about {(total - done) / rate:.0f} s left" if rate else "time unknown"
-        say(f"{done:,} of {total:,} {things}, {rate:.1f}/s, {left}")
+        told = [f"{done:,} of {total:,} {things}"]
+        if rate:
+            told += [f"{rate:.1f}/s", f"about {(total - done) / rate:.0f} s left"]
+        say(", ".join(told))
 
-    yield told
+    yield tell
 
 
 class _Pace:

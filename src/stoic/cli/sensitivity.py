@@ -51,7 +51,8 @@ Page = Annotated[
     Path | None, typer.Option("--out", help="HTML page of it, that opens offline.")
 ]
 
-_NAMES = ("product", "interval", "linearised", "certified", "local", "average")
+_NAMES = ("product", "interval", "linearised", "certified")
+_GUESSES = ("local", "average", "measured")
 
 
 def sensitivity(
@@ -91,16 +92,17 @@ def sensitivity(
 
 
 def _tables(found: Conditioned) -> list[str]:
-    measured = [float(each.strongest.nanmedian()) for each in found.tightness]
-    rows = [
-        _row(answer, measured[at] if at < len(measured) else None)
-        for at, answer in enumerate(found.answers)
-    ]
+    rows = [_row(answer) for answer in found.answers]
     about = (
         f"condition numbers, medians of {found.inputs:,} inputs: relative change of\n"
         "the scores for a relative perturbation of that size, over the size"
     )
     parts = [about, aligned(rows)]
+    if found.undefined:
+        parts.append(
+            f"scores of {len(found.undefined):,} of {found.inputs:,} inputs are all 0 "
+            "or denormal: nothing relative is\nsaid of these"
+        )
     if found.layers:
         parts.append(aligned(_layers(found)))
         parts.append(
@@ -112,10 +114,9 @@ def _tables(found: Conditioned) -> list[str]:
     return parts
 
 
-def _row(answer: Answer, measured: float | None) -> dict[str, str]:
+def _row(answer: Answer) -> dict[str, str]:
     row = {"perturbed": answer.name, "size": f"{answer.size:.3g}"}
-    row |= {name: _number(answer.median(name)) for name in _NAMES}
-    return row | {"measured": _number(measured)}
+    return row | {name: _number(answer.median(name)) for name in (*_NAMES, *_GUESSES)}
 
 
 def _number(value: float | None) -> str:
@@ -129,7 +130,9 @@ def _layers(found: Conditioned) -> list[dict[str, str]]:
         {
             "layer": layer.name,
             "operator": layer.operator,
+            "1-norm": f"{layer.one:.4g}",
             "2-norm": f"{layer.norm.lower:.4g} to {layer.norm.upper:.4g}",
+            "∞-norm": f"{layer.infinity:.4g}",
             "amplifies": f"{layer.amplifies:.3g}",
         }
         for layer in found.layers

@@ -159,6 +159,8 @@ def _column(column: Sequence[float | None]) -> list[Number]:
 
 
 def _agreement(each: Record) -> tuple[str, str, str, str, int]:
-    spearman = f"{each['spearman']:.2f} [{each['low']:.2f}, {each['high']:.2f}]"
-    kendall = f"{each['kendall']:.2f}"
+    spearman = kendall = "–"
+    if each["spearman"] is not None:
+        spearman = f"{each['spearman']:.2f} [{each['low']:.2f}, {each['high']:.2f}]"
+        kendall = f"{each['kendall']:.2f}"
     return each["first"], each["second"], spearman, kendall, each["layers"]

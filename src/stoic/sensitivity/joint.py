@@ -121,6 +121,6 @@ def _agreement(
 
 def _spearman(both: NDArray[np.float64]) -> float:
     """Return the rank correlation; NaN where one side is all alike."""
-    if any(np.ptp(side) == 0 for side in both):
+    if any((side == side[0]).all() for side in both):
         return float("nan")
     return float(spearmanr(both[0], both[1]).statistic)

@@ -11,7 +11,7 @@ from stoic.network.program import Program
 from stoic.network.smooth import floats
 from stoic.network.subject import Inputs
 
-__all__ = ["NotFiniteError", "check_finite", "judged_value"]
+__all__ = ["NotFiniteError", "check_finite", "judged_value", "score_sizes"]
 
 
 class NotFiniteError(ValueError):
@@ -69,3 +69,24 @@ def check_finite(program: Program, given: Inputs, batch: int = 32) -> None:
             if not bool(leaf.isfinite().all()):
                 error = NotFiniteError.of("the network's output", leaf)
                 raise error.behind(place * batch)
+
+
+@torch.inference_mode()
+def score_sizes(
+    program: Program, given: Inputs, scores: str, batch: int = 32
+) -> Tensor:
+    """Return the 2-norm of each input's scores; not a number where it is 0 or denormal.
+
+    Raises:
+        ValueError: No input has any other, so that nothing relative can be said.
+    """
+    parts = [program.run(part.leaves)[scores] for part in given.batches(batch)]
+    found = torch.cat(parts).double().norm(dim=1)
+    known = found >= torch.finfo(torch.float32).tiny
+    if not bool(known.any()):
+        raise ValueError(
+            "scores must be other than 0 for a relative change, got scores that are "
+            f"all 0 or denormal for each of {given.count} inputs; choose other inputs"
+        )
+    sizes: Tensor = found.where(known, torch.nan)
+    return sizes

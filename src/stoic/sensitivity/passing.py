@@ -29,10 +29,15 @@ from stoic.sensitivity.operators.contract import (
 )
 from stoic.sensitivity.perturbation import WrongWords
 
-__all__ = ["Gain", "NotKnownError", "OnePassed", "Passed", "Passing", "stood_still"]
+__all__ = ["LOCAL", "Gain", "NotKnownError", "OnePassed", "Passed", "Passing"]
+__all__ += ["stood_still"]
 
 Gain: TypeAlias = Callable[..., float]
 """From a linear step, or two in a row, to the 2-norm of their map, or infinity."""
+
+
+LOCAL = "ask for local numbers only: local_only=True, --local-only"
+"""What to do where there is no bound."""
 
 
 class NotKnownError(ValueError):
@@ -181,8 +186,7 @@ class Passing:
         alike = sum(each.operator == step.operator for each in steps)
         return NotKnownError(
             f"operator {step.operator} of {step.path or 'the network'} must have a "
-            f"bound, got none ({alike} of {len(steps)} steps); ask for local numbers "
-            "only"
+            f"bound, got none ({alike} of {len(steps)} steps); {LOCAL}"
         )
 
 

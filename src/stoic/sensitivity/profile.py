@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +17,7 @@ from stoic.sensitivity.norms import Store, norm
 from stoic.sensitivity.operators.contract import two_norm
 from stoic.sensitivity.reach import OnePassed, Reach
 
-__all__ = ["LayerGain", "profile"]
+__all__ = ["LayerGain", "profile", "worst"]
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,10 @@ class LayerGain:
         name: Of its module.
         value: Of its result.
         operator: Its short name.
-        norm: Its operator norm, between two bounds; with that of a batch norm that
-            alone reads it.
+        norm: Its operator norm in the 2-norm, between two bounds; with that of a batch
+            norm that alone reads it.
+        one: The same in the 1-norm, at most.
+        infinity: In the infinity-norm.
         amplifies: Relative error of its result per relative error of what it reads, at
             most, as a median over the inputs: norm times the size of what is read over
             that of the result.
@@ -37,6 +41,8 @@ class LayerGain:
     value: str
     operator: str
     norm: Bracket
+    one: float
+    infinity: float
     amplifies: float
 
 
@@ -49,6 +55,16 @@ def profile(reach: Reach, store: Store) -> tuple[LayerGain, ...]:
     """
     layers = (_layer(passed, reach, store) for passed in reach.passed.values())
     return tuple(layer for layer in layers if layer is not None)
+
+
+def worst(layers: Iterable[LayerGain]) -> tuple[LayerGain, ...]:
+    """Return each map once: of a layer that runs again and again its worst time."""
+    found: dict[tuple[str, str, Bracket], LayerGain] = {}
+    for layer in layers:
+        own = layer.name, layer.operator, layer.norm
+        if own not in found or layer.amplifies > found[own].amplifies:
+            found[own] = layer
+    return tuple(found.values())
 
 
 def _layer(passed: OnePassed, reach: Reach, store: Store) -> LayerGain | None:
@@ -74,5 +90,7 @@ def _layer(passed: OnePassed, reach: Reach, store: Store) -> LayerGain | None:
         call.step.name,
         call.step.operator,
         bracket,
+        norm(linear, 1, store).upper,
+        norm(linear, math.inf, store).upper,
         float(ratio.nan_to_num(torch.inf).median()),
     )

@@ -19,6 +19,7 @@ from stoic.sensitivity.operators.always import Always
 from stoic.sensitivity.operators.contract import UP, Moved, Moves, single
 from stoic.sensitivity.parts import Parts
 from stoic.sensitivity.passing import (
+    LOCAL,
     Gain,
     NotKnownError,
     OnePassed,
@@ -31,7 +32,7 @@ from stoic.sensitivity.still import Still
 from stoic.sensitivity.stored import error_of
 
 __all__ = ["Gain", "NotKnownError", "OnePassed", "Passed", "Reach", "Reaches"]
-__all__ += ["reached", "reached_by", "wide"]
+__all__ += ["in_format", "reached", "reached_by", "wide"]
 
 _SIZE = torch.ops.aten.sym_size.int
 
@@ -76,7 +77,7 @@ class Reaches:
         if name not in self.given and name not in self.passed:
             raise NotKnownError(
                 "what is bounded must hang on an input of floating-point numbers or a "
-                f"layer with stored weights, got {name}; ask for local numbers only"
+                f"layer with stored weights, got {name}; {LOCAL}"
             )
         return self.given[name] if name in self.given else self.passed[name].moved
 
@@ -132,23 +133,34 @@ class Reach:
 
 def wide(program: Program) -> Program:
     """Return the program with its stored numbers, and those it makes, in float64."""
-    stored = {name: _wide(value) for name, value in program.stored.items()}
+    return in_format(program, torch.float64)
+
+
+def in_format(program: Program, dtype: torch.dtype) -> Program:
+    """Return the program with its stored numbers, and those it makes, in a format."""
+    stored = {name: _cast(value, dtype) for name, value in program.stored.items()}
     steps = tuple(
-        replace(step, args=_wide(step.args), kwargs=_wide(dict(step.kwargs)))
+        replace(
+            step, args=_cast(step.args, dtype), kwargs=_cast(dict(step.kwargs), dtype)
+        )
         for step in program.steps
     )
     return replace(program, stored=stored, steps=steps)
 
 
 def _wide(value: Any) -> Any:
+    return _cast(value, torch.float64)
+
+
+def _cast(value: Any, dtype: torch.dtype) -> Any:
     if floats(value):
-        return value.detach().double()
+        return value.detach().to(dtype)
     if isinstance(value, torch.dtype) and value.is_floating_point:
-        return torch.float64
+        return dtype
     if isinstance(value, list | tuple):
-        return type(value)(_wide(item) for item in value)
+        return type(value)(_cast(item, dtype) for item in value)
     if isinstance(value, dict):
-        return {key: _wide(item) for key, item in value.items()}
+        return {key: _cast(item, dtype) for key, item in value.items()}
     return value
 
 
@@ -276,8 +288,7 @@ def _check_casts(program: Program) -> None:
             if ours and torch.finfo(given).eps > widest:
                 raise NotKnownError(
                     f"computed values must keep the network's format, got a cast to "
-                    f"{given} in {step.path or 'the network'}; ask for local numbers "
-                    "only"
+                    f"{given} in {step.path or 'the network'}; {LOCAL}"
                 )
 
 

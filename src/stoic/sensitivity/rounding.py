@@ -1,14 +1,15 @@
-"""How far rounding moves scores on average: independent errors of words and values.
+"""How far rounding moves scores: by errors drawn by lot, and in earnest.
 
-Every stored word is off by what its format really makes of it, with a sign by lot;
-every computed value that is rounded is off by a number that lies evenly between half a
-step below and above. The network itself is run as it is, in float64: nothing is taken
-for straight. Sums inside an operator are taken for exact.
+On average: every stored word is off by what its format really makes of it, with a sign
+by lot; every computed value that is rounded is off by a number that lies evenly between
+half a step below and above. The network itself is run as it is, in float64: nothing is
+taken for straight. Sums inside an operator are taken for exact.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -16,10 +17,11 @@ from torch import Tensor
 
 from stoic.network.program import Program, Values
 from stoic.network.smooth import floats
+from stoic.network.subject import Inputs
 from stoic.sensitivity.perturbation import Perturbation
-from stoic.sensitivity.reach import reached, wide
+from stoic.sensitivity.reach import NotKnownError, in_format, reached, wide
 
-__all__ = ["average_rounding"]
+__all__ = ["average_rounding", "measured_rounding", "rounded"]
 
 
 @torch.no_grad()
@@ -59,6 +61,56 @@ def average_rounding(
         squares.append((values[scores] - golden).flatten(1).square().sum(1))
     mean: Tensor = torch.stack(squares).mean(0)
     return mean.sqrt()
+
+
+@torch.inference_mode()
+def measured_rounding(
+    program: Program, leaves: Sequence[Any], scores: str, dtype: torch.dtype
+) -> Tensor:
+    """Return the 2-norm by which scores of a run in a format are off, [inputs].
+
+    Args:
+        program: Captured.
+        leaves: The batch, one entry per input of the program, in numbers of the format.
+        scores: The value that is judged.
+        dtype: The format.
+
+    Raises:
+        RuntimeError: An operator does not run in the format.
+    """
+
+    def run(dtype: torch.dtype) -> Tensor:
+        given = (each.to(dtype) if floats(each) else each for each in leaves)
+        found: Tensor = in_format(program, dtype).run(given)[scores]
+        return found.double()
+
+    off: Tensor = (run(dtype) - run(torch.float64)).flatten(1).norm(dim=1)
+    return off
+
+
+def rounded(
+    program: Program, part: Inputs, scores: str, dtype: torch.dtype
+) -> dict[str, Tensor]:
+    """Return how far scores of a batch move, ``average`` and ``measured``, [inputs].
+
+    What cannot be had is left out: an average where it is not known what is rounded, a
+    measurement where an operator does not run in the format; and inputs whose numbers
+    overflow have none.
+
+    Args:
+        program: Captured, of a network in float32.
+        part: The batch; its numbers are rounded to the format first.
+        scores: The value that is judged.
+        dtype: The format.
+    """
+    given = [x.to(dtype).to(x.dtype) if floats(x) else x for x in part.leaves]
+    found = {}
+    with suppress(NotKnownError):
+        found["average"] = average_rounding(program, given, scores, dtype)
+    with suppress(RuntimeError):
+        off = measured_rounding(program, given, scores, dtype)
+        found["measured"] = off.where(off.isfinite(), torch.nan)
+    return found
 
 
 def _stored(program: Program, dtype: torch.dtype, chance: torch.Generator) -> Values:
