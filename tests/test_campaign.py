@@ -882,3 +882,15 @@ def test_a_trial_that_does_not_fit_by_itself_stops_the_campaign(
 
     with pytest.raises(EngineError, match="a trial must fit this machine"):
         pvf(thirty(), points(), faults=5, out=tmp_path / "run")
+
+
+def test_a_fault_that_ends_the_device_stops_the_campaign(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(*args: Any, **kwargs: Any) -> Answer:
+        raise torch.AcceleratorError("device-side assert triggered")
+
+    monkeypatch.setattr(CapturedBench, "run", run)
+
+    with pytest.raises(EngineError, match="must leave the device usable, got Acc"):
+        pvf(thirty(), points(), faults=5, out=tmp_path / "run")

@@ -25,8 +25,6 @@ __all__ = ["EngineError", "Ran", "run_trials"]
 
 # Golden values of batches that wait for each other.
 _MOST_BYTES = 2 << 30
-# What says something of the machine and nothing of the network.
-_OURS = (RecursionError, torch.AcceleratorError)
 
 
 class EngineError(RuntimeError):
@@ -290,8 +288,15 @@ class _Batch:
             return group.run(time.monotonic() + self.bay.limit_s * len(group.places))
         except TimeLimitError:
             raise
+        except torch.AcceleratorError as error:
+            # What a kernel refuses ends the device for this process.
+            raise EngineError(
+                f"a fault must leave the device usable, got {told(error)}; leave out "
+                "what indexes tables, or measure on the processor"
+            ) from error
         except Exception as error:
-            if not (is_out_of_memory(error) or isinstance(error, _OURS)):
+            # Recursion too deep says something of the machine, not of the network.
+            if not (is_out_of_memory(error) or isinstance(error, RecursionError)):
                 raise RaisedError(told(error)) from error
             if len(group.places) > 1:
                 raise _TooMuchError from error
