@@ -19,7 +19,7 @@ from stoic.sensitivity.bracket import Bracket
 from stoic.sensitivity.linear import LinearMap, compose
 from stoic.sensitivity.maps import linear_map
 from stoic.sensitivity.norms import norm
-from stoic.sensitivity.spectrum import largest_singular
+from stoic.sensitivity.spectrum import about_largest, largest_singular
 
 ORDERS = (1, 2, math.inf)
 NORM = ATEN._native_batch_norm_legit_no_training.default
@@ -264,6 +264,21 @@ def test_the_largest_singular_value_is_bounded_closely(
         true = float(torch.linalg.matrix_norm(matrix / 1e100, 2).max()) * 1e100
         found = largest_singular(matrix)
         assert true * (1 - OFF) <= found <= true * 1.0011
+
+
+@pytest.mark.parametrize("shape", [(3, 60, 70), (40, 12, 90), (2, 128, 130)])
+@pytest.mark.parametrize("size", [1e-15, 1.0, 1e15])
+def test_what_float32_rounds_is_part_of_the_largest_singular_value(
+    shape: tuple[int, ...], size: float
+) -> None:
+    chance = torch.Generator().manual_seed(0)
+    matrices = torch.randn(shape, dtype=torch.complex64, generator=chance) * size
+
+    found = largest_singular(matrices)
+
+    true = float(torch.linalg.matrix_norm(matrices.to(torch.complex128), 2).max())
+    assert true <= found <= true * 1.005
+    assert true * 0.9 <= about_largest(matrices) <= true * 1.0001
 
 
 @pytest.mark.parametrize("margin", [1e-9, 1e-4])

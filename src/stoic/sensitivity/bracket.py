@@ -92,17 +92,18 @@ def outward(value: float, relative: float = 0.0) -> float:
     return value * (1 + relative + 4 * _EPS) if value else 0.0
 
 
-def rounding(terms: int) -> float:
-    """Return the relative error of a float64 sum of products that are not negative.
+def rounding(terms: int, unit: float = _EPS) -> float:
+    """Return the relative error of a sum of products that are not negative.
 
     Higham's gamma, for any order of the terms, with a factor of 8 for what comes
     around the sum: conversions, scales, complex products, norms and roots.
 
     Args:
         terms: Products in the longest sum.
+        unit: Of the format, half the distance from 1 to the next number; of float64.
     """
-    share = 8 * (terms + 8) * _EPS
-    return share / (1 - share)
+    share = 8 * (terms + 8) * unit
+    return share / (1 - share) if share < 1 else math.inf
 
 
 def _times(a: float, b: float) -> float:
