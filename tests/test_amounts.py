@@ -98,7 +98,7 @@ def test_what_is_carried_on_weighs_as_it_did() -> None:
     weights, later = torch.randn(2, 8), torch.randn(3, 2, 4)
     alone = Alone(
         weights,
-        lambda value: value.unflatten(-1, (4, 2)).sum(-1),
+        lambda value, numbers: (value * numbers).unflatten(-1, (4, 2)).sum(-1),
         lambda result: result.repeat_interleave(2, -1),
     )
     amounts = Amounts.of("step", torch.rand(1, 2, 8).double(), convex=True)
@@ -153,7 +153,7 @@ def test_maxima_of_ties_bend_as_far_as_corners_do_and_only_upwards() -> None:
         d = (torch.rand_like(given.most) * 2 - 1) * given.most
         d = d if turn % 2 else d.sign() * given.most
         moved = nn.functional.max_pool2d(x.double() + d, 2)
-        bend = moved - golden - alone.sums(d * alone.weights)
+        bend = moved - golden - alone.sums(d, alone.weights)
         assert (bend >= -1e-6).all()
         assert (bend <= passed.turn.bend + 1e-6).all()
         assert ((moved - golden).abs() <= passed.turn.most + 1e-9).all()

@@ -6,15 +6,15 @@ the largest of each input, and rounded up.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from stoic.sensitivity.operators.contract import UP, Alone, length
 
-__all__ = ["Amounts", "Columns", "Weights"]
+__all__ = ["Amounts", "Weights"]
 
 # Room for some roundings of float32, relative.
 _ROOM = 1 + 2.0**-19
@@ -36,9 +36,10 @@ class Amounts:
         above: Upwards, as shares of the scale; float32.
         largest: Of each input, where they are added, [perturbations, inputs].
         below: Downwards; nothing where they are as above, and one 0 where none are.
-        energy: Of squared gradients, weights of those of elements that are off; for the
-            norm.
-        norm: Bound of the 2-norm of all that is off, [perturbations, inputs].
+        bounded_at: Which perturbations have a bound of the 2-norm as well.
+        energy: Of squared gradients, weights of those of elements that are off; of
+            these perturbations.
+        norm: Bound of the 2-norm of all that is off, [these perturbations, inputs].
     """
 
     step: str
@@ -46,6 +47,7 @@ class Amounts:
     above: Tensor
     largest: Tensor
     below: Tensor | None = None
+    bounded_at: tuple[int, ...] = ()
     energy: Tensor | None = None
     norm: Tensor | None = None
 
@@ -79,9 +81,12 @@ class Amounts:
         by Cauchy and Schwarz they are no larger than norms multiplied.
         """
         known = norm.nan_to_num(torch.inf, torch.inf)
-        if bool((length(self.above) * self.scale <= known).all()):
+        more = ~(length(self.above) * self.scale <= known).all(1)
+        at = more.nonzero().flatten().tolist()
+        if not at:
             return self
-        return replace(self, energy=self.above.sign(), norm=known)
+        energy = self.above[more].sign()
+        return replace(self, bounded_at=tuple(at), energy=energy, norm=known[more])
 
     @property
     def both(self) -> Tensor:
@@ -102,53 +107,14 @@ class Amounts:
         """Return what these are on the other side of a step, exactly."""
         weights = alone.weights
         size = weights.abs() * (_ROOM * (1 + alone.steps * 2.0**-22))
-        above, below = self.above * size, None
-        if self.below is not None:
-            below = self.below
-            if below.dim() or bool((weights < 0).any()):
-                below, up = below * size, weights >= 0
-                above, below = above.where(up, below), below.where(up, above)
-                below = alone.sums(below)
-        energy = self.energy
+        above, below, energy = self.above, self.below, self.energy
+        if below is not None and (below.dim() or bool((weights < 0).any())):
+            up = weights >= 0
+            above, below = above.where(up, below), below.where(up, above)
+            below = alone.sums(below, size)
         if energy is not None:
-            energy = alone.sums(energy * size.square())
-        return replace(self, above=alone.sums(above), below=below, energy=energy)
-
-
-@dataclass(frozen=True)
-class Columns:
-    """All that is added at one value, side by side, as sums with gradients want it.
-
-    Args:
-        amounts: By step.
-        sizes: Of both directions together, [inputs, elements, amounts].
-        signs: Upwards less downwards, where they differ; likewise.
-        energies: For norms, likewise; one for each amount that has one.
-    """
-
-    amounts: tuple[Amounts, ...]
-    sizes: Tensor
-    signs: Tensor | None
-    energies: Tensor | None
-
-    @classmethod
-    def of(cls, amounts: Sequence[Amounts]) -> Columns:
-        """Put amounts beside each other."""
-        apart = [each for each in amounts if each.below is not None]
-        energies = [each.energy for each in amounts if each.energy is not None]
-        return cls(
-            tuple(amounts),
-            _columns([each.both for each in amounts]),
-            _columns([each.apart for each in apart]) if apart else None,
-            _columns(energies) if energies else None,
-        )
-
-
-def _columns(numbers: Sequence[Tensor]) -> Tensor:
-    """Return [inputs, elements, columns] of float32 numbers; float64 if many."""
-    found = numbers[0] if len(numbers) == 1 else torch.cat([*numbers])
-    columns = found.flatten(2).permute(1, 2, 0)
-    return columns.double() if columns.shape[1] > _MANY else columns
+            energy = alone.sums(energy, size.square())
+        return replace(self, above=alone.sums(above, size), below=below, energy=energy)
 
 
 class Weights:
@@ -162,85 +128,70 @@ class Weights:
         size = gradient.abs()
         # The largest of each element over all outputs.
         self.top = size.amax(0)
+        # Elements lie before outputs: products of few columns are faster so.
         self._signed, self._size = (
-            each.flatten(2).transpose(0, 1) for each in (gradient, size)
+            each.flatten(2).permute(1, 2, 0) for each in (gradient, size)
         )
-        self._largest = self.top.flatten(1).amax(1)[:, None].double()
+        largest = self.top.flatten(1).amax(1)[:, None].double()
+        self._floor = _FLOOR * (1 + largest + largest**2)
+        self._elements = self._signed.shape[1]
+
+    @cached_property
+    def _squares(self) -> tuple[Tensor, Tensor]:
+        """Squared gradients, and the same with signs."""
+        return self._size.square(), self._size * self._signed
 
     def of(self, amounts: Amounts) -> tuple[Tensor, Tensor]:
         """Return how far outputs may rise, and fall: [perturbations, outputs, inputs].
 
         Nothing is known where a number is not finite.
         """
-        (found,) = self.each(Columns.of([amounts]))
-        return found
+        both, scale = self._sum(self._size, amounts.both), amounts.scale[:, None]
+        if amounts.below is None:
+            rise = fall = _known(both * scale)
+        else:
+            apart = self._product(self._signed, amounts.apart)
+            halves = _halves(both, apart, self._slack)
+            rise, fall = (_known(half * scale) for half in halves)
+        if amounts.energy is None or amounts.norm is None:
+            return rise, fall
+        at, norm = list(amounts.bounded_at), amounts.norm[:, None]
+        up, down = self._lengths(amounts, amounts.energy)
+        rise, fall = rise.clone(), fall.clone()
+        rise[at] = torch.minimum(rise[at], _known(up * norm))
+        fall[at] = torch.minimum(fall[at], _known(down * norm))
+        return rise, fall
 
-    def each(self, columns: Columns) -> list[tuple[Tensor, Tensor]]:
-        """Return the same by each of several amounts."""
-        ours = columns.amounts
-        every = [len(each.scale) for each in ours]
-        sizes = [*self._sum(self._size, columns.sizes).split(every)]
-        signs = iter(self._apart(columns, ours))
-        lengths = iter(self._lengths(columns, ours))
-        found = []
-        for both, each in zip(sizes, ours, strict=True):
-            rise = fall = both
-            if each.below is not None:
-                rise, fall = _halves(both, next(signs), self._slack(columns.sizes))
-            scale = each.scale[:, None]
-            rise, fall = _known(rise * scale), _known(fall * scale)
-            if each.norm is not None:
-                norm, (up, down) = each.norm[:, None], next(lengths)
-                rise = torch.minimum(rise, _known(up * norm))
-                fall = torch.minimum(fall, _known(down * norm))
-            found.append((rise, fall))
-        return found
+    def _lengths(self, amounts: Amounts, energy: Tensor) -> tuple[Tensor, Tensor]:
+        """Return 2-norms of the gradients that rise by amounts, and that fall."""
+        squares, signed = self._squares
+        both = self._sum(squares, energy)
+        # Some elements, of some weights, may be off in both directions.
+        if amounts.below is None or bool(amounts.below.any()):
+            return both.sqrt(), both.sqrt()
+        rise, fall = _halves(both, self._product(signed, energy), self._slack)
+        return (
+            rise.clamp(min=0.0).sqrt() * UP,
+            fall.clamp(min=0.0).sqrt() * UP,
+        )
 
-    def _apart(self, columns: Columns, ours: Sequence[Amounts]) -> Sequence[Tensor]:
-        """Return sums with signs, of the amounts that hang on them."""
-        if columns.signs is None:
-            return ()
-        every = [len(each.scale) for each in ours if each.below is not None]
-        return [*_product(self._signed, columns.signs).split(every)]
-
-    def _lengths(
-        self, columns: Columns, ours: Sequence[Amounts]
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield 2-norms of the gradients that rise by amounts, and that fall."""
-        if columns.energies is None:
-            return
-        asked = [each for each in ours if each.energy is not None]
-        every, energies = [len(each.scale) for each in asked], columns.energies
-        both = self._sum(self._signed.square(), energies).split(every)
-        signs = _product(self._signed * self._size, energies).split(every)
-        for each, square, apart in zip(asked, both, signs, strict=True):
-            # Some elements, of some weights, may be off in both directions.
-            if each.below is None or bool(each.below.any()):
-                yield square.sqrt(), square.sqrt()
-                continue
-            rise, fall = _halves(square, apart, self._slack(energies))
-            yield (
-                rise.clamp(min=0.0).sqrt() * UP,
-                fall.clamp(min=0.0).sqrt() * UP,
-            )
-
-    def _sum(self, weights: Tensor, columns: Tensor) -> Tensor:
+    def _sum(self, weights: Tensor, sizes: Tensor) -> Tensor:
         """Add up amounts with weights, none negative, rounded up."""
-        terms = columns.shape[1]
-        floor = _FLOOR * terms * (1 + self._largest + self._largest**2)
-        found = _product(weights, columns) * (1 + self._slack(columns))
-        return found + floor.T
+        found = self._product(weights, sizes) * (1 + self._slack)
+        return found + (self._floor * self._elements).T
 
-    def _slack(self, columns: Tensor) -> float:
-        """Return what a sum is off by, relative to that of absolute terms."""
-        terms = columns.shape[1]
+    @property
+    def _slack(self) -> float:
+        """What a sum is off by, relative to that of absolute terms."""
+        terms = self._elements
         return (terms + 256) * (2.0**-23 if terms <= _MANY else 2.0**-50) + 2.0**-21
 
-
-def _product(weights: Tensor, columns: Tensor) -> Tensor:
-    """Return sums of both, [columns, outputs, inputs]."""
-    found = torch.bmm(weights.to(columns.dtype), columns)
-    return found.permute(2, 1, 0).double()
+    def _product(self, weights: Tensor, sizes: Tensor) -> Tensor:
+        """Return sums of both, [perturbations, outputs, inputs]; in float64 if many."""
+        rows = sizes.flatten(2).transpose(0, 1)
+        if self._elements > _MANY:
+            rows, weights = rows.double(), weights.double()
+        return torch.bmm(rows, weights).permute(1, 2, 0).double()
 
 
 def _halves(both: Tensor, apart: Tensor, slack: float) -> tuple[Tensor, Tensor]:

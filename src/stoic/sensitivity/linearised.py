@@ -16,14 +16,15 @@ several are bounded by one way back.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from stoic.sensitivity.amounts import Amounts, Columns, Weights
+from stoic.sensitivity.amounts import Amounts, Weights
 from stoic.sensitivity.operators.contract import OWN, UP, Alone, two_norm
 from stoic.sensitivity.reach import Passed, Reach, Reaches
 
@@ -73,15 +74,39 @@ def linearised(reach: Reach, scores: str, wanted: Tensor) -> Linearised:
 def linearised_by(reaches: Reaches, scores: str, wanted: Tensor) -> list[Linearised]:
     """Return the same for several perturbations of one golden run."""
     legs = _legs(reaches, scores)
-    columns = {name: leg.arrived() for name, leg in legs.items() if leg.amounts}
+    added = {name: leg.arrived() for name, leg in legs.items()}
     value = reaches.values[scores]
     seed = wanted.float().expand(-1, *value.shape)
     largest = max(reaches.values[name].numel() for name in (scores, *legs))
+    tops = _Tops({})
     parts = [
-        _way_back(legs, columns, scores, part)
+        _way_back(legs, added, scores, part, tops)
         for part in seed.split(max(1, _AT_ONCE // largest))
     ]
-    return _of_parts(parts, len(reaches.moved(scores).norm))
+    lost = torch.zeros_like(reaches.moved(scores).norm)
+    for name in tops.reached(legs):
+        lost = lost + _lost_of(legs[name], tops)
+    return _of_parts(parts, lost)
+
+
+@dataclass(frozen=True)
+class _Tops:
+    """The largest sizes of elements of gradients over all outputs, as far as known.
+
+    Args:
+        sizes: By the name of what gradients are of, and of what was added or rounded.
+    """
+
+    sizes: dict[Hashable, Tensor]
+
+    def note(self, name: Hashable, size: Tensor) -> None:
+        """Take in those of some more outputs."""
+        before = self.sizes.get(name)
+        self.sizes[name] = size if before is None else torch.maximum(before, size)
+
+    def reached(self, names: Iterable[str]) -> list[str]:
+        """Return those of some values that gradients came to."""
+        return [name for name in names if name in self.sizes]
 
 
 @dataclass(frozen=True)
@@ -103,14 +128,17 @@ class _Leg:
     amounts: tuple[tuple[Amounts, Alone | None], ...]
     alone: Alone | None
 
-    def arrived(self) -> Columns:
+    @property
+    def name(self) -> str:
+        """Of what it ends with."""
+        return self.passed.call.step.name
+
+    def arrived(self) -> list[Amounts]:
         """Return what they add, where gradients meet it."""
-        return Columns.of(
-            [
-                amounts if way is None else amounts.through(way)
-                for amounts, way in self.amounts
-            ]
-        )
+        return [
+            amounts if way is None else amounts.through(way)
+            for amounts, way in self.amounts
+        ]
 
 
 def _legs(reaches: Reaches, scores: str) -> dict[str, _Leg]:
@@ -168,9 +196,10 @@ class _Back:
 
 def _way_back(
     legs: Mapping[str, _Leg],
-    columns: Mapping[str, Columns],
+    added: Mapping[str, Sequence[Amounts]],
     scores: str,
     seed: Tensor,
+    tops: _Tops,
 ) -> _Back:
     gradients = {scores: seed}
     rise = fall = torch.zeros(())
@@ -180,56 +209,70 @@ def _way_back(
             continue
         gradient = gradients.pop(name)
         weights = Weights(gradient)
-        if name in columns:
-            ours = columns[name]
-            sums = weights.each(ours)
-            for amounts, (up, down) in zip(ours.amounts, sums, strict=True):
-                rise, fall = rise + up, fall + down
-                most = torch.maximum(up, down)
-                by_step[amounts.step] = by_step.get(amounts.step, 0.0) + most
-        for moved, (read, found, off) in zip(
-            leg.moved, _back(leg, gradient, weights.top), strict=True
-        ):
+        tops.note(name, weights.top)
+        for amounts in added[name]:
+            up, down = weights.of(amounts)
+            rise, fall = rise + up, fall + down
+            most = torch.maximum(up, down)
+            by_step[amounts.step] = by_step.get(amounts.step, 0.0) + most
+        for at, (read, found) in enumerate(_back(leg, gradient, tops)):
             if read in gradients:
                 found = gradients[read] + found
-                off = off + _floored(found.abs().amax(0)) * _SINGLE
+                tops.note((name, at, "added"), found.abs().amax(0))
             gradients[read] = found
-            lost = _lost(off, moved)
-            rise, fall = rise + lost, fall + lost
     return _Back(gradients, rise, fall, by_step)
 
 
-def _back(
-    leg: _Leg, gradient: Tensor, top: Tensor
-) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """Yield gradients of what is read, and what elements of all may be off by.
+def _back(leg: _Leg, gradient: Tensor, tops: _Tops) -> Iterator[tuple[str, Tensor]]:
+    """Yield gradients of what is read, of some outputs."""
+    if leg.alone is not None:
+        yield leg.reads[0], leg.alone.back(gradient)
+        return
+    adjoint = leg.passed.turn.adjoint
+    if adjoint.single:
+        yield from zip(leg.reads, adjoint.signed(gradient), strict=True)
+        return
+    parts = adjoint.signed(gradient.double())
+    for at, (read, part) in enumerate(zip(leg.reads, parts, strict=True)):
+        rounded = part.float()
+        tops.note((leg.name, at, "rounded"), rounded.abs().amax(0))
+        yield read, rounded
+
+
+def _lost_of(leg: _Leg, tops: _Tops) -> Tensor:
+    """Bound what a leg leaves out with parts of gradients, [perturbations, inputs]."""
+    blurs, lost = _blurs(leg, tops.sizes[leg.name]), torch.zeros(())
+    for at, (off, moved) in enumerate(zip(blurs, leg.moved, strict=True)):
+        for kind in ("rounded", "added"):
+            # Both are one rounding to float32 each.
+            if (leg.name, at, kind) in tops.sizes:
+                off = off + _floored(tops.sizes[leg.name, at, kind]) * _SINGLE
+        lost = lost + (two_norm(off) * moved * UP).nan_to_num(torch.inf, torch.inf)
+    return lost
+
+
+def _blurs(leg: _Leg, top: Tensor) -> Iterator[Tensor]:
+    """Yield what elements of gradients of what is read may be off by, of all outputs.
 
     Args:
         leg: What is passed.
-        gradient: Of its result, [outputs, *result].
-        top: The largest size of each element over all outputs.
+        top: The largest size of each element of the gradient of its result.
     """
     if leg.alone is not None:
-        # Each weight is rounded, and so is the product.
-        share = 4 * leg.alone.steps * _SINGLE
-        size = leg.alone.onto(top, leg.alone.weights.abs())
-        yield leg.reads[0], leg.alone.back(gradient), _floored(size) * share
+        # Each weight is rounded, and so are products: three times for a step.
+        share = 2 * leg.alone.steps * _SINGLE
+        yield _floored(leg.alone.onto(top, leg.alone.weights.abs())) * share
         return
     adjoint, size = leg.passed.turn.adjoint, _floored(top)[None]
-    if adjoint.single:
-        # Its result is float32 already: that rounding is one of these.
-        blurs = adjoint.absolute(size * ((adjoint.fan + 8) * _SINGLE))
-        for read, part, blur in zip(
-            leg.reads, adjoint.signed(gradient), blurs, strict=True
-        ):
-            yield read, part, blur[0] * UP
-        return
-    blurs = adjoint.absolute(size * (adjoint.fan * OWN))
-    parts = adjoint.signed(gradient.double())
-    for read, part, blur in zip(leg.reads, parts, blurs, strict=True):
-        single = part.float()
-        largest = _floored(single.abs().amax(0))
-        yield read, single, (blur[0] + largest * _SINGLE) * UP
+    share = _gamma(adjoint.fan + 8) if adjoint.single else adjoint.fan * OWN
+    for blur in adjoint.absolute(size * share):
+        yield blur[0] * UP
+
+
+def _gamma(terms: int) -> float:
+    """Return what sums of so many float32 products are off by, weights rounded, too."""
+    share = terms * _SINGLE / 2
+    return share / (1 - share) if share < 1 else math.inf
 
 
 def _floored(largest: Tensor) -> Tensor:
@@ -237,13 +280,7 @@ def _floored(largest: Tensor) -> Tensor:
     return largest.double() + 1e-37
 
 
-def _lost(off: Tensor, moved: Tensor) -> Tensor:
-    """Bound what is left out with parts of gradients, [perturbations, 1, inputs]."""
-    lost = two_norm(off) * moved * UP
-    return lost.nan_to_num(torch.inf, torch.inf)[:, None]
-
-
-def _of_parts(parts: Sequence[_Back], count: int) -> list[Linearised]:
+def _of_parts(parts: Sequence[_Back], lost: Tensor) -> list[Linearised]:
     """Put together what was found of some outputs at a time, by perturbation."""
     names, steps = parts[0].gradients, parts[0].by_step
     gradients = {name: _joined([p.gradients[name] for p in parts], 0) for name in names}
@@ -251,14 +288,15 @@ def _of_parts(parts: Sequence[_Back], count: int) -> list[Linearised]:
         step: _joined([p.by_step[step] for p in parts], 1).norm(dim=1) for step in steps
     }
     rise, fall = (
-        _joined([getattr(part, name) for part in parts], 1) for name in ("rise", "fall")
+        _joined([getattr(part, name) for part in parts], 1) + lost[:, None]
+        for name in ("rise", "fall")
     )
     return [
         Linearised(
             *(gradients, rise[at], fall[at]),
             {step: norms[at] for step, norms in by_step.items()},
         )
-        for at in range(count)
+        for at in range(len(lost))
     ]
 
 

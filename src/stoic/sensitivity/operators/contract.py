@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from stoic.network.certified.contract import Call
+from stoic.sensitivity.operators.alone import Alone
 from stoic.sensitivity.operators.always import Always
 from stoic.sensitivity.operators.lengths import (
     OWN,
@@ -253,56 +254,6 @@ class Adjoint:
     absolute: Callable[[Tensor], tuple[Tensor, ...]]
     fan: int = 4
     single: bool = False
-
-
-def _same(value: Tensor) -> Tensor:
-    return value
-
-
-@dataclass(frozen=True)
-class Alone:
-    """A derivative by which no two elements of the result hang on the same element.
-
-    Args:
-        weights: Of each element of the value that is read, shaped as that; float32,
-            each off by a rounding at most.
-        sums: Adds up elements of the value that make one of the result.
-        spread: From elements of the result to the value's, in their places, with any
-            dimensions in front.
-        steps: In how many steps in a row.
-        times: Multiplies elements of the value with those of the result in their
-            places, where that is faster than spreading them first.
-    """
-
-    weights: Tensor
-    sums: Callable[[Tensor], Tensor] = _same
-    spread: Callable[[Tensor], Tensor] = _same
-    steps: int = 1
-    times: Callable[[Tensor, Tensor], Tensor] | None = None
-
-    def back(self, gradient: Tensor) -> Tensor:
-        """Return the gradient of the value that is read, of one of the result."""
-        return self.onto(gradient, self.weights)
-
-    def onto(self, result: Tensor, numbers: Tensor) -> Tensor:
-        """Multiply numbers of elements of the value with those of the result."""
-        if self.times is not None:
-            return self.times(result, numbers)
-        return self.spread(result) * numbers
-
-    def after(self, before: Alone) -> Alone:
-        """Return both in a row."""
-        weights = before.onto(self.weights, before.weights)
-        steps = self.steps + before.steps
-        if before.spread is _same:
-            return replace(self, weights=weights, steps=steps)
-        return Alone(
-            weights,
-            lambda value: self.sums(before.sums(value)),
-            lambda result: before.spread(self.spread(result)),
-            steps,
-            lambda result, numbers: before.onto(self.spread(result), numbers),
-        )
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -134,20 +133,9 @@ class _Tiles:
             *(above, above.masked_fill(share == 1, -math.inf)),
             single(share * (1 + len(share) * 2.0**-22)),
             (1 - 2 * share + 2.0**-20).float(),
-            Alone(weights, _sums(windows), windows.spread, times=windows.times),
+            Alone(weights, windows.sums_of, windows.spread, times=windows.times),
             Adjoint(back, back, 1),
         )
-
-
-def _sums(windows: Windows) -> Callable[[Tensor], Tensor]:
-    def sums(value: Tensor) -> Tensor:
-        first, *rest = windows.places(value)
-        total = first.clone()
-        for place in rest:
-            total += place
-        return total
-
-    return sums
 
 
 def _overtaken(highs: Tensor, winner: Tensor) -> Tensor:
@@ -261,9 +249,19 @@ class Windows:
         (rows, columns), (high, wide) = self.shape, self.kernel
         if self.size != (rows * high, columns * wide):
             return self.spread(result) * numbers
-        grid = numbers.unflatten(-2, (rows, high)).unflatten(-1, (columns, wide))
-        found: Tensor = result[..., :, None, :, None] * grid
-        return found.flatten(-4, -3).flatten(-2)
+        # Kernels are fast along rows: those are made as long as the value's first.
+        along = result.repeat_interleave(wide, -1)[..., :, None, :]
+        found: Tensor = along * numbers.unflatten(-2, (rows, high))
+        return found.flatten(-3, -2)
+
+    def sums_of(self, value: Tensor, numbers: Tensor) -> Tensor:
+        """Multiply elements of a value with numbers, and add up those of a window."""
+        pairs = zip(self.places(value), self.places(numbers), strict=True)
+        (first, number), *rest = pairs
+        total = first * number
+        for place, number in rest:
+            total.addcmul_(place, number)
+        return total
 
     def _filled(self, grid: Tensor) -> Tensor:
         whole = grid.flatten(-4, -3).flatten(-2)
