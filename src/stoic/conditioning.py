@@ -22,7 +22,7 @@ from stoic.network.subject import Inputs
 from stoic.sensitivity.answers import Answer, finite, plain
 from stoic.sensitivity.beginning import beginning_at, beginnings
 from stoic.sensitivity.claims import claims_of, is_local_known
-from stoic.sensitivity.condition import Condition, conditions
+from stoic.sensitivity.condition import Condition, conditions, inputs_at_once
 from stoic.sensitivity.gains import gain_by_norms
 from stoic.sensitivity.growth import ATTACKS, measured_growth
 from stoic.sensitivity.jacobian import function_of
@@ -53,8 +53,8 @@ _FORMATS = {
     "float16": torch.float16,
 }
 Progress = Callable[[int, int], None]
-# Numbers of the largest value at once, and timed runs of the network.
-_CACHED, _RUNS = 1 << 19, 5
+# Timed runs of the network.
+_RUNS = 5
 
 
 @dataclass(frozen=True)
@@ -322,7 +322,8 @@ class _Asked:
         begun = time.process_time()
         perturbations = [each for _, _, each in kinds]
         found: list[list[Condition]] = []
-        for part in self.given.batches(self._at_once()):
+        few = inputs_at_once(self.program, self.given.rows(0, 1).leaves)
+        for part in self.given.batches(min(few, self.chosen.batch)):
             own = (self.program, part.leaves, self.scores, perturbations)
             try:
                 found.append(conditions(*own, store=self.store))
@@ -332,14 +333,6 @@ class _Asked:
             told(sum(len(each[0].scores) for each in found), self.given.count)
         self.seconds += time.process_time() - begun
         return [list(each) for each in zip(*found, strict=True)]
-
-    def _at_once(self) -> int:
-        """Return how many inputs are bounded together: few enough for a cache."""
-        program = self.program
-        values = program.run(self.given.rows(0, 1).leaves)
-        made = [values[step.name] for step in program.steps if step.name in values]
-        largest: int = max(each.numel() for each in made if floats(each))
-        return max(1, min(self.chosen.batch, _CACHED // largest))
 
     def _local(self) -> tuple[Claim, ...]:
         """Ask for the derivative by products, where bounds do not give it."""

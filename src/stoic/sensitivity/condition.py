@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from stoic.network.program import Program
+from stoic.network.smooth import floats
 from stoic.sensitivity.gains import gain_by_norms
 from stoic.sensitivity.linearised import Linearised, linearised, linearised_by
 from stoic.sensitivity.norms import Store
@@ -26,12 +27,14 @@ from stoic.sensitivity.operators.contract import OWN, UP, two_norm
 from stoic.sensitivity.perturbation import Perturbation
 from stoic.sensitivity.reach import Reach, Reaches, reached, reached_by
 
-__all__ = ["Condition", "condition", "conditions", "kept"]
+__all__ = ["Condition", "condition", "conditions", "inputs_at_once", "kept"]
 
 # More scores than these are not followed back one by one.
 _MOST_SCORES = 128
 # Differences of scores times inputs that are followed back at once, for memory's sake.
 _MOST_ROWS = 128
+# Numbers of the largest value of all inputs that are bounded together.
+_CACHED = 1 << 19
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,19 @@ def condition(
     """
     (found,) = conditions(program, leaves, scores, [perturbation], store)
     return found
+
+
+def inputs_at_once(program: Program, leaves: Sequence[Any]) -> int:
+    """Return how many inputs are best bounded together: few enough for a cache.
+
+    Args:
+        program: Captured.
+        leaves: One input.
+    """
+    values = program.run(leaves)
+    made = [values[step.name] for step in program.steps if step.name in values]
+    largest = max(each.numel() for each in made if floats(each))
+    return max(1, _CACHED // largest)
 
 
 def conditions(
