@@ -112,7 +112,7 @@ def inputs_at_once(program: Program, leaves: Sequence[Any]) -> int:
     """
     values = program.run(leaves)
     made = [values[step.name] for step in program.steps if step.name in values]
-    largest = max(each.numel() for each in made if floats(each))
+    largest: int = max(each.numel() for each in made if floats(each))
     return max(1, _CACHED // largest)
 
 
