@@ -17,13 +17,14 @@ import torch
 from torch import nn
 
 from stoic.cases.imagenet.backbones import BACKBONES
+from stoic.causes import sources
 from stoic.causes.clusterings import Dbscan, Hdbscan, KMeans
 from stoic.causes.extractors.backbones import Pretrained
 from stoic.causes.failures import Examples, Failures, Inquiry
 from stoic.causes.grid import Grid, GridError, Outcome, crossed
 from stoic.causes.pipeline import Clusters, Features, Reduction
 from stoic.causes.reductions import Pca, Whole
-from stoic.causes.sources import modules_of, traced
+from stoic.causes.sources import modules_of
 from stoic.causes.store import Entry, Store, content, digest, identity
 
 STAGE = """
@@ -181,7 +182,8 @@ def test_a_changed_source_changes_the_names_of_what_it_makes(
 
     def key(text: str) -> str:
         more.write_text(text)
-        traced.cache_clear()
+        for known in (sources.traced, sources._followed, sources._digest):
+            known.cache_clear()
         whole: object = importlib.import_module("odd.stage").Odd()
         return Store(tmp_path).key(whole, "given", 1)
 

@@ -25,7 +25,8 @@ from stoic.causes.relevance.overlay import overlay
 from stoic.causes.retraining import Learning
 from stoic.causes.scores import score
 from stoic.causes.scores.stability import stability_of_seeds
-from stoic.causes.sheets import heated
+from stoic.causes.sheets import heated, kept_heat
+from stoic.causes.store import Store
 from stoic.cli import main
 from stoic.explaining import (
     Explained,
@@ -38,6 +39,7 @@ from stoic.explaining import (
 )
 from stoic.improving import improve
 from stoic.report.causes import write_causes_report
+from stoic.report.notes import named, read_notes, write_page
 
 ROWS = 45
 PIPELINE = Pipeline(Layers(), Pca(4), KMeans())
@@ -128,6 +130,41 @@ def test_the_page_shows_every_cluster_and_escapes_names(
     assert "http" not in text.split("</style>")[1]
 
 
+def test_a_name_given_to_a_cluster_stays_with_its_images(
+    found: Explained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = write_page(found.as_page("mine"), tmp_path)
+    assert main(["causes", "note", str(tmp_path), "1", "night, <b>"]) == 0
+    assert main(["causes", "note", str(tmp_path), "0", "to be taken away"]) == 0
+    assert main(["causes", "note", str(tmp_path), "0", ""]) == 0
+    assert "Cluster 1, <bdi>night, &lt;b&gt;</bdi>:" in page.read_text()
+    assert "taken away" not in page.read_text()
+    told, notes = found.as_record(), read_notes(tmp_path)
+    names = [own["name"] for own in named(told, notes)["clusters"]]
+    assert names == [""] + ["night, <b>"] + [""] * (len(names) - 2)
+    # Clusters of another run, in another order, some images in none.
+    others = [{**own, "images": own["images"][1:]} for own in told["clusters"][::-1]]
+    again = named(told | {"clusters": others}, notes)
+    assert [own["name"] for own in again["clusters"]] == names[::-1]
+    gone = named(told | {"clusters": told["clusters"][:1]}, notes)
+    assert gone["names without a cluster"] == ["night, <b>"]
+    write_page(
+        found.as_page("mine") | {"clusters": found.as_page("")["clusters"][:1]},
+        tmp_path,
+    )
+    assert "that are no more: <bdi>night, &lt;b&gt;</bdi>" in page.read_text()
+    capsys.readouterr()
+    for cluster in ("9", "x", "1.5"):
+        assert main(["causes", "note", str(tmp_path), cluster, "dark"]) == 2
+        said = capsys.readouterr().err
+        assert "cluster must be one of 0..0" in said and said.count("\n") == 1
+    assert main(["causes", "note", str(tmp_path / "no"), "1", "dark"]) == 2
+    assert "must hold clusters that 'stoic causes" in capsys.readouterr().err
+    (tmp_path / "notes.json").write_text("[{}]")
+    assert main(["causes", "signs", "--out", str(tmp_path)]) == 2
+    assert "notes.json must hold names of clusters" in capsys.readouterr().err
+
+
 def test_a_picture_on_the_page_is_the_image(found: Explained) -> None:
     first = found.as_page("case")["clusters"][0]["typical"][0]
     data = base64.b64decode(first["source"].partition(",")[2])
@@ -138,7 +175,7 @@ def test_a_picture_on_the_page_is_the_image(found: Explained) -> None:
     assert np.array_equal(pixels, right.clip(0, 255))
 
 
-def test_a_heat_map_is_the_part_of_each_pixel_in_the_score() -> None:
+def test_a_heat_map_is_the_part_of_each_pixel_in_the_score(tmp_path: Path) -> None:
     torch.manual_seed(0)
     linear = nn.Linear(3 * 16, 3, bias=False)
     network = nn.Sequential(nn.Flatten(), linear).eval()
@@ -154,6 +191,10 @@ def test_a_heat_map_is_the_part_of_each_pixel_in_the_score() -> None:
     weights = linear.weight.detach().reshape(3, 3, 4, 4)
     parts = (images * weights[torch.from_numpy(failures.predicted)]).sum(1)
     torch.testing.assert_close(found, overlay(images, parts), atol=1e-3, rtol=1e-3)
+    store = Store(tmp_path)
+    for places in (np.arange(12), np.arange(5), np.arange(12)):
+        assert torch.equal(kept_heat(store, asked, places), heated(asked, places))
+    assert len(list(tmp_path.glob("*/*.npz"))) == 2
 
 
 def test_without_heat_maps_the_page_says_why(found: Explained, tmp_path: Path) -> None:

@@ -47,14 +47,11 @@ def traced(modules: frozenset[str], beside: tuple[str, ...] = ()) -> str:
         if file is not None:
             found[name] = file
             todo += _followed(name, file)
-    total = hashlib.sha256()
-    for name in sorted(found):
-        total.update(f"{name} {_digest(found[name])}\n".encode())
     folders = {file.parent for file in found.values()}
     data = {each for folder in folders for glob in beside for each in folder.glob(glob)}
-    for file in sorted(data):
-        total.update(f"{file.name} {_digest(file)}\n".encode())
-    return total.hexdigest()
+    lines = [f"{name} {_digest(file)}" for name, file in sorted(found.items())]
+    lines += [f"{file.name} {_digest(file)}" for file in sorted(data)]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def modules_of(stage: object) -> frozenset[str]:
@@ -93,16 +90,17 @@ def _version(package: str) -> str:
         return "none"
 
 
-def _followed(name: str, file: Path) -> list[str]:
+@cache
+def _followed(name: str, file: Path) -> tuple[str, ...]:
     tops = {_OWN, name.partition(".")[0]}
     home = name if file.name == "__init__.py" else name.rpartition(".")[0]
     targets = _imports(ast.parse(file.read_bytes()), home)
-    return [each for each in targets if each.partition(".")[0] in tops]
+    return tuple(each for each in targets if each.partition(".")[0] in tops)
 
 
 def _imports(tree: ast.AST, home: str) -> Iterator[str]:
     """Yield the modules that a tree imports, and names that may be modules."""
-    for node in ast.walk(tree):
+    for node in _statements(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -114,6 +112,18 @@ def _imports(tree: ast.AST, home: str) -> Iterator[str]:
             yield from modules
             if len(modules) < len(names):
                 yield origin
+
+
+def _statements(tree: ast.AST) -> Iterator[ast.AST]:
+    """Yield all statements, at any depth: an expression imports nothing."""
+    todo = [tree]
+    while todo:
+        node = todo.pop()
+        for name in ("body", "orelse", "finalbody", "handlers", "cases"):
+            inner = getattr(node, name, None)
+            # The body of a lambda, or of a condition in a line, is no list.
+            todo += inner if isinstance(inner, list) else []
+        yield node
 
 
 @cache
@@ -135,5 +145,6 @@ def _file(name: str) -> Path | None:
     return None
 
 
+@cache
 def _digest(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()

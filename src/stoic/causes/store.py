@@ -50,7 +50,7 @@ class Entry:
     notes: Mapping[str, Any]
 
 
-class Removed(RuntimeError):
+class Removed(OSError):
     """What a run has made is no longer there."""
 
 

@@ -17,7 +17,8 @@ from stoic.causes.pipeline import NOISE, Clusters, Features, Pipeline
 from stoic.causes.scores import Baseline, Scores
 from stoic.causes.scores.inspection import Inspection
 from stoic.causes.scores.stability import Stability
-from stoic.causes.sheets import heated, pictured, source
+from stoic.causes.sheets import heated, kept_heat, pictured, source
+from stoic.causes.store import Store
 from stoic.causes.typical import Looks
 
 __all__ = ["Explained"]
@@ -96,18 +97,24 @@ class Explained:
             "stability": [each.as_record() for each in self.stability],
         }
 
-    def as_page(self, case: str, *, heat: bool = True) -> dict[str, Any]:
+    def as_page(
+        self, case: str, *, heat: bool = True, kept: Path | None = None
+    ) -> dict[str, Any]:
         """Return what the page shows, images included.
 
         Args:
             case: What was asked about.
             heat: Whether heat maps are laid over images, where the network has them.
+            kept: Folder that they are kept in, to be there the next time.
         """
         shown = self.as_record() | {"case": case}
         sheets = [(look.typical, look.borderline) for look in self.looks]
         noise = np.flatnonzero(self.clusters.labels == NOISE)[:_SHOWN]
         every = np.concatenate([*(part for both in sheets for part in both), noise])
-        heats, problem = self._heats(every) if heat and len(every) else ({}, "")
+        heats: dict[int, str]
+        heats, problem = ({}, "")
+        if heat and len(every):
+            heats, problem = self._heats(every, kept)
         for own, (typical, borderline) in zip(shown["clusters"], sheets, strict=True):
             own["typical"] = self._images(typical, heats)
             own["borderline"] = self._images(borderline, heats)
@@ -148,10 +155,15 @@ class Explained:
         names = self.inquiry.classes
         return [names[n] if n < len(names) else str(n) for n in numbers.tolist()]
 
-    def _heats(self, places: NDArray[np.int64]) -> tuple[dict[int, str], str]:
+    def _heats(
+        self, places: NDArray[np.int64], kept: Path | None
+    ) -> tuple[dict[int, str], str]:
         """Return heat maps by place, or why there are none."""
         try:
-            maps = heated(self.inquiry, places)
+            if kept is None:
+                maps = heated(self.inquiry, places)
+            else:
+                maps = kept_heat(Store(kept), self.inquiry, places)
         except ValueError as error:
             return {}, str(error).splitlines()[0]
         return dict(zip(places.tolist(), map(source, maps), strict=True)), ""

@@ -57,6 +57,7 @@ class Sheet:
 
     Args:
         number: Of the cluster.
+        name: That a person has given it; empty if none has.
         size: Its images.
         share: Of all failures, as text.
         rule: What its images have in common.
@@ -66,6 +67,7 @@ class Sheet:
     """
 
     number: int
+    name: str
     size: int
     share: str
     rule: str
@@ -107,6 +109,7 @@ class Page:
         comparison: Of pipelines; empty if there was none.
         heat: Whether heat maps lie over images.
         no_heat: Why they do not, if they were to.
+        lost: Names that were given to clusters which are no more.
         spared: Classes without a failure, in a sentence; empty if there is none.
         stability: What varied, how far clusterings agree then, and their number.
     """
@@ -124,6 +127,7 @@ class Page:
     comparison: tuple[Table, ...]
     heat: bool
     no_heat: str
+    lost: Sequence[str]
     spared: str
     stability: tuple[tuple[str, str, str], ...]
 
@@ -163,6 +167,7 @@ def _page(told: Record) -> Page:
         comparison=_comparison(told.get("comparison")),
         heat=told["heat"],
         no_heat=told["no heat"],
+        lost=told.get("names without a cluster", ()),
         spared=spared(told),
         stability=tuple(map(_stability, told["stability"])),
     )
@@ -211,6 +216,7 @@ def _sheet(number: int, own: Record, failures: int) -> Sheet:
     facts += [("known causes", own["scenarios"])] if own["scenarios"] else []
     return Sheet(
         number=number,
+        name=own.get("name", ""),
         size=own["size"],
         share=f"{own['size'] / failures:.1%}",
         rule=_rule(own["rule"]),

@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from stoic.cli.causes.find import find
+from stoic.cli.causes.note import note
 from stoic.cli.causes.retrain import retrain
 
 __all__ = ["causes"]
@@ -33,3 +34,4 @@ causes = typer.Typer(
 
 causes.command()(find)
 causes.command()(retrain)
+causes.command()(note)

@@ -67,8 +67,7 @@ def find(
 ) -> None:
     """Cluster the failures of CASE's network by what they look like."""
     from stoic.causes.steadiness import check_runs
-    from stoic.explaining import again, all_pipelines, explain
-    from stoic.records.files import check_writable, writing
+    from stoic.explaining import again, explain
 
     if extractor == "list":
         _list_extractors()
@@ -80,11 +79,7 @@ def find(
         pipeline = _pipeline(of, (extractor, reduction, clustering), grid=grid)
         if stability:
             check_runs(stability)
-        if out:
-            check_writable("out", out / _PAGE)
-        if kept:
-            with writing(kept):
-                kept.mkdir(parents=True, exist_ok=True)
+        _check_folders(out, kept)
         where: dict[str, Any] = {"images": images, "strict": strict, "kept": kept}
         which: dict[str, Any] = {"of": of.value, "monitor": monitor}
         inquiry = asked(case, failures, seed, **where, **which)
@@ -92,20 +87,41 @@ def find(
             how: dict[str, Any] = {"seed": seed, "progress": done}
             if grid:
                 how |= {"folder": kept, "processes": processes}
-                # Images say nothing of a flipped bit.
-                more = () if of is Of.mistakes else ("markers",)
-                found, told = _best(inquiry, how | {"pipelines": all_pipelines(*more)})
+                found, told = _best(inquiry, of, how)
             else:
                 found = explain(inquiry, pipeline, **how)
             if stability:
                 found = again(found, stability, progress=done)
         if out:
-            _write(found, case, of.value, told, out)
+            about = {"of": of.value, "comparison": told}
+            _write(found.as_page(case, kept=kept) | about, found, out)
+        record = _named(found.as_record(), out)
     if as_json:
         about = {"case": case, "of": of.value, "comparison": told}
-        print(json.dumps(found.as_record() | about, indent=1))
+        print(json.dumps(record | about, indent=1))
         return
-    print("\n\n".join([*(comparison(told) if told else []), *tables(found)]))
+    print("\n\n".join([*(comparison(told) if told else []), *tables(found, record)]))
+
+
+def _check_folders(out: Path | None, kept: Path | None) -> None:
+    """Refuse folders that cannot be written, before any work."""
+    from stoic.records.files import check_writable, writing
+    from stoic.report.notes import read_notes
+
+    if out:
+        check_writable("out", out / _PAGE)
+        read_notes(out)
+    if kept:
+        with writing(kept):
+            kept.mkdir(parents=True, exist_ok=True)
+
+
+def _named(record: dict[str, Any], out: Path | None) -> dict[str, Any]:
+    """Return a record with the names of clusters, if any was ever given one."""
+    from stoic.report.notes import named, read_notes
+
+    notes = read_notes(out) if out else ()
+    return named(record, notes) if notes else record
 
 
 def _list_extractors() -> None:
@@ -131,13 +147,17 @@ def _pipeline(of: Of, names: tuple[str, str, str], *, grid: bool) -> Pipeline:
     )
 
 
-def _best(inquiry: Inquiry, how: dict[str, Any]) -> tuple[Explained, dict[str, Any]]:
+def _best(
+    inquiry: Inquiry, of: Of, how: dict[str, Any]
+) -> tuple[Explained, dict[str, Any]]:
     """Return what the best of all pipelines has found, and how all of them compare."""
     from stoic.causes.grid import GridError
-    from stoic.explaining import compare, compared, explained
+    from stoic.explaining import all_pipelines, compare, compared, explained
 
+    # Images say nothing of a flipped bit.
+    more = () if of is Of.mistakes else ("markers",)
     try:
-        found = compared(compare(inquiry, **how), inquiry)
+        found = compared(compare(inquiry, all_pipelines(*more), **how), inquiry)
     except GridError as error:
         stop(error, BROKEN)
     best = found.best
@@ -146,12 +166,9 @@ def _best(inquiry: Inquiry, how: dict[str, Any]) -> tuple[Explained, dict[str, A
     return explained(*given), found.as_record()
 
 
-def _write(
-    found: Explained, case: str, of: str, told: dict[str, Any] | None, out: Path
-) -> None:
-    from stoic.report.causes import write_causes_report
+def _write(shown: dict[str, Any], found: Explained, out: Path) -> None:
+    from stoic.report.notes import write_page
 
     files = found.save_lists(out)
-    shown = found.as_page(case) | {"of": of, "comparison": told}
-    page = write_causes_report(shown, out / _PAGE)
+    page = write_page(shown, out)
     chat(f"page: {page}; lists of images: {files[0].parent / 'cluster-*.txt'}")

@@ -34,11 +34,15 @@ def comparison(told: dict[str, Any]) -> list[str]:
     ]
 
 
-def tables(found: Explained) -> list[str]:
-    """Return what is said of clusters, a part each."""
+def tables(found: Explained, record: dict[str, Any]) -> list[str]:
+    """Return what is said of clusters, a part each.
+
+    Args:
+        found: The clusters.
+        record: As plain data, perhaps with names that a person gave.
+    """
     from stoic.report.causes import counted, spared
 
-    record = found.as_record()
     rows = [_row(number, own) for number, own in enumerate(record["clusters"])]
     summary = (
         f"{record['failures']:,} failures in {len(rows)} clusters, "
@@ -65,6 +69,7 @@ def _again(found: Explained) -> list[str]:
 
 def _row(number: int, own: dict[str, Any]) -> dict[str, str]:
     row = {"cluster": str(number), "images": f"{own['size']:,}"}
+    row |= {"name": own["name"] or "-"} if "name" in own else {}
     if own["scenarios"]:
         name, count = own["scenarios"][0]
         row["known cause"] = f"{name or 'not known'} {count / own['size']:.0%}"
