@@ -51,7 +51,7 @@ _INPUTS = {
     "imagenet": 20,
     "imagenet-squeezenet": 20,
 }
-_KEEPS = (0.9, 0.99, 1.0)
+_KEEPS = (0.5, 0.75, 0.9, 0.99, 1.0)
 _PROBES = 32
 
 

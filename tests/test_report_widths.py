@@ -36,6 +36,7 @@ def record() -> dict[str, Any]:
     return {
         "network": "Sequential",
         "inputs": 77,
+        "words": 56_780,
         "settings": {"parts": "both", "keep": 0.95, "check": True},
         "accuracy": 0.75,
         "rows": [row(4, 0.8123, 0.831), row(5, 0.9876, None)],
@@ -60,6 +61,7 @@ def test_the_page_has_every_number_and_no_markup_of_a_name(
     for told in (
         *("81.23", "98.76", "83.1", "62.5", "12.50", "67.3", "97.11", "94.44"),
         *("90.9", "88.8", "4,000 of 4,321 bytes", "weights and values", "1,234"),
+        "2,468 of the 56,780 words",
         *("5 bits", "no statement", "rounded values are not covered", "95\u00a0%"),
     ):
         assert told in text

@@ -5,6 +5,7 @@ import itertools
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -177,6 +178,15 @@ def test_kept_decisions_are_those_that_lead_in_the_normal_law(noise: Noise) -> N
     one = sum(none / stays * (1 - stays) for stays in chances)
     few = float(kept_chance(noise, shift, 0.98)[1])
     assert few == pytest.approx(none + one, rel=1e-6)
+
+
+def test_a_lead_of_nothing_stays_where_nothing_moves(noise: Noise) -> None:
+    level = replace(noise, leads=torch.zeros_like(noise.leads))
+    still = torch.zeros_like(noise.known.sum(0))
+
+    assert torch.equal(kept_share(level, Shift(still, still)), torch.ones(len(still)))
+    moving = kept_share(level, Shift(still, still + 1))
+    assert torch.equal(moving, torch.full((len(still),), 0.125).to(moving))
 
 
 def test_known_errors_of_weights_tell_which_decisions_change(scored: Scored) -> None:
@@ -477,6 +487,7 @@ def test_the_command_prints_widths_and_the_budget(tmp_path: Any) -> None:
     assert text.exit_code == data.exit_code == 0
     assert "keeps 95 % of 50 decisions" in text.stdout
     assert "uniform, 6 bits" in text.stdout
+    assert "3,592 of 3,658 stored words" in text.stdout
     record = json.loads(data.stdout)
     assert record["settings"]["keep"] == 0.99
     assert set(record["assigned"]["plan"]["widths"]) == {

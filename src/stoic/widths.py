@@ -18,6 +18,8 @@ from stoic.campaign.checks import (
 )
 from stoic.campaign.scores import scores_of
 from stoic.faults.formats import format_of
+from stoic.network.program import Program
+from stoic.network.smooth import floats
 from stoic.sensitivity.assignment import Assignment, Budget, assign, named_budget
 from stoic.sensitivity.eight import Eight
 from stoic.sensitivity.eight import by_torchao as _eight
@@ -143,6 +145,7 @@ class Widths:
     Args:
         network: Name of its class.
         inputs: That it was tried on.
+        words: Floating ones that the network stores; those of layers are some of them.
         settings: As asked.
         accuracy: Of the network as it is; None without labels.
         rows: By width.
@@ -157,6 +160,7 @@ class Widths:
 
     network: str
     inputs: int
+    words: int
     settings: BitSettings
     accuracy: float | None
     rows: tuple[WidthRow, ...]
@@ -273,6 +277,16 @@ def _stored(scored: Scored) -> int:
     return format.width if format else 32
 
 
+def _words(program: Program) -> int:
+    """Count floating words; stored values that are one tensor of the network once."""
+    own = {
+        program.origins.get(name, (name,))[0]: value.numel()
+        for name, value in program.stored.items()
+        if floats(value)
+    }
+    return sum(own.values())
+
+
 @dataclass(frozen=True, eq=False)
 class _Study:
     """Everything that the answers come from."""
@@ -298,6 +312,7 @@ class _Study:
         return Widths(
             network=network,
             inputs=self.scored.inputs.count,
+            words=_words(self.scored.program),
             settings=self.asked,
             accuracy=kept_by(self.scored, self.scored.scores, self.labels).accuracy,
             rows=tuple(

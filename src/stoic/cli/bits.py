@@ -145,6 +145,8 @@ def _summary(found: Widths) -> str:
     head = (
         f"least uniform width of {what} that keeps {keep} of {found.inputs:,} decisions"
     )
+    layers = sum(layer.words for layer in found.layers)
+    told.append(("made narrower", f"{layers:,} of {found.words:,} stored words"))
     return "\n".join([head, *(f"  {name:22} {text}" for name, text in told)])
 
 
@@ -155,7 +157,8 @@ def _bits(width: int | None) -> str:
 def _widths(found: Widths) -> list[dict[str, str]]:
     rows = []
     for row in found.rows:
-        if row.measured is None and found.settings.check and row.predicted > _WHOLE:
+        untold = row.measured is None and row.proved is None
+        if untold and found.settings.check and row.predicted > _WHOLE:
             continue
         told = {"format": row.format, "kept, predicted": f"{row.predicted:.2%}"}
         if found.settings.check:

@@ -87,6 +87,7 @@ class Sheet:
         dots: By width.
         ticks: Of the shares.
         layers: In order.
+        stored: Words of the network, those of the layers among them.
         plans: Under the budget: name, predicted and measured share.
         budget: In words; empty without one.
         labelled: Whether accuracies are known.
@@ -103,6 +104,7 @@ class Sheet:
     dots: tuple[Dot, ...]
     ticks: tuple[Tick, ...]
     layers: tuple[Bar, ...]
+    stored: int
     plans: tuple[tuple[str, str, str], ...]
     budget: str
     labelled: bool
@@ -115,6 +117,11 @@ class Sheet:
             f"The least width of all {self.what} that keeps {self.keep:g} % of "
             f"{self.inputs:,} decisions. {told[0].upper()}{told[1:]}."
         )
+
+    @property
+    def narrower(self) -> int:
+        """Words of the layers."""
+        return sum(layer.words for layer in self.layers)
 
     @property
     def proves(self) -> bool:
@@ -159,6 +166,7 @@ def _sheet(widths: Record, case: str) -> Sheet:
         dots=tuple(_dot(row, place, len(rows)) for place, row in enumerate(rows)),
         ticks=tuple(Tick(_down(s), f"{100 * s:g}", True) for s in _TICKS),
         layers=_bars(widths["layers"]),
+        stored=widths["words"],
         plans=tuple(_plans(widths["assigned"])),
         budget=_budget(widths["assigned"]),
         labelled=widths["accuracy"] is not None,

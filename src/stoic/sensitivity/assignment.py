@@ -200,7 +200,7 @@ def _check(costs: NDArray[np.float64], budget: Budget) -> None:
     if least > budget.limit:
         raise ValueError(
             f"budget must be at least {least:,.0f} {budget.kind} for the narrowest "
-            f"widths, got {budget.limit:,.0f}; raise it, or take layers out"
+            f"widths, got {budget.limit:,.0f}; raise it, or give a share such as 50%"
         )
 
 

@@ -119,7 +119,7 @@ def _spread(noise: Noise, variance: Tensor) -> Tensor:
 
 def _chances(leads: Tensor, variance: Tensor) -> Tensor:
     """Return the chance of each decision to lead all of its rivals still."""
-    # Without noise a lead stays; without a lead a coin decides.
     sizes = (variance + 1e-300).sqrt()
     ahead = 0.5 * torch.erfc(-(leads / sizes) / math.sqrt(2))
-    return ahead.prod(-1)
+    # Without noise a lead stays, even one of 0; with noise that is for a coin to say.
+    return ahead.where(variance > 0, (leads >= 0).to(ahead)).prod(-1)
