@@ -15,6 +15,7 @@ from PIL import Image
 from torch import nn
 
 import stoic
+from stoic.cases.imagenet import files
 from stoic.causes.clusterings import Dbscan, Hdbscan, KMeans
 from stoic.causes.extractors.neurons import Layers, Neurons
 from stoic.causes.failures import UNKNOWN, Examples, Failures, Inquiry
@@ -488,6 +489,27 @@ def test_wrong_words_are_answered_in_one_line(
     assert told.out == ""
     assert said in told.err
     assert told.err.count("\n") == 1
+
+
+def test_what_else_to_try_is_said_where_its_weights_are(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (weights := tmp_path / "weights").touch()
+    monkeypatch.setattr("stoic.cases.failing", lambda *given, **how: inquiry())
+    said = {}
+    for words, file in (
+        ((), weights),
+        ((), tmp_path / "none"),
+        (("--extractor", "neurons"), weights),
+        (("--of", "faults", "--extractor", "layers"), weights),
+    ):
+        monkeypatch.setattr(files, "path_of", lambda package, file=file: file)
+        stages = ("--reduction", "PCA", "--clustering", "K-means")
+        assert main(["causes", "signs", *stages, *words]) == 0
+        said[words, file] = "--extractor SqueezeNet" in capsys.readouterr().err
+    assert list(said.values()) == [True, False, False, False]
 
 
 def test_a_process_that_died_is_told_in_one_line(

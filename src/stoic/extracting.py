@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 from stoic.causes.pipeline import Extractor
 
-__all__ = ["ELEVEN", "absent", "extractor_of", "extractors"]
+__all__ = ["ELEVEN", "absent", "advice", "extractor_of", "extractors"]
 
 ELEVEN = 11
 """The first so many extractors are of the paper's kinds, the others are more."""
@@ -38,6 +40,26 @@ def absent() -> dict[str, str]:
     from stoic.cases.imagenet.hub import KNOWN
 
     return {known.name: known.missing for known in KNOWN if known.missing}
+
+
+def advice(channels: int) -> str:
+    """Return what else may tell failures apart, in one line.
+
+    Args:
+        channels: Of the images.
+
+    Returns:
+        A line, or nothing where what it needs is not here.
+    """
+    from stoic.cases.imagenet.files import SQUEEZENET, path_of
+
+    there = find_spec("torchvision") is not None and path_of(SQUEEZENET).is_file()
+    if channels not in (1, 3) or not there:
+        return ""
+    return (
+        "are failures about what is seen in the picture? '--extractor SqueezeNet "
+        "--clustering DBSCAN' may tell them apart better; it leaves more in no cluster"
+    )
 
 
 def extractor_of(name: str) -> Extractor:

@@ -96,11 +96,21 @@ def find(
             about = {"of": of.value, "comparison": told}
             _write(found.as_page(case, kept=kept) | about, found, out)
         record = _named(found.as_record(), out)
+    if of is Of.mistakes and not (grid or extractor):
+        _advise(inquiry)
     if as_json:
         about = {"case": case, "of": of.value, "comparison": told}
         print(json.dumps(record | about, indent=1))
         return
     print("\n\n".join([*(comparison(told) if told else []), *tables(found, record)]))
+
+
+def _advise(inquiry: Inquiry) -> None:
+    from stoic.extracting import advice
+
+    line = advice(inquiry.failures.images.shape[1])
+    if line:
+        chat(line)
 
 
 def _check_folders(out: Path | None, kept: Path | None) -> None:
