@@ -151,6 +151,9 @@ def test_the_page_has_the_joint_table_and_escapes_names(tmp_path: Path) -> None:
             {"first": "a", "second": "b", "spearman": 0.5, "low": 0.1, "high": 0.9}
             | {"kendall": 0.25, "layers": 2}
         ],
+        "calibration": [
+            {"predicted": 0.7, "measured": 0.5, "low": 0.4, "high": 0.6, "count": 8}
+        ],
     }
 
     text = write_predicted_report(record, "case", tmp_path / "p.html").read_text()
@@ -160,7 +163,8 @@ def test_the_page_has_the_joint_table_and_escapes_names(tmp_path: Path) -> None:
     # 0.5 and 0.25 on four decades.
     assert f'cx="{round(100 * (math.log10(0.5) + 4) / 4, 2)}%"' in text
     assert f'cy="{round(100 - 100 * (math.log10(0.25) + 4) / 4, 2)}%"' in text
-    assert text.count('class="dot"') == 1
+    assert text.count('class="dot"') == 2
+    assert 'cx="70.0%" cy="50.0%"' in text
     assert "50.00%" in text
     assert "25.00% [20.00%, 30.00%]" in text
     assert "width: 50.0%" in text

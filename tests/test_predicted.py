@@ -22,7 +22,9 @@ from stoic.network.captured import CapturedSubject
 from stoic.network.prepare import prepare
 from stoic.network.program import Program, Values
 from stoic.network.subject import Inputs
-from stoic.predicting import PredictSettings
+from stoic.predicting import PredictSettings, predict
+from stoic.records import open_run
+from stoic.report.predicted import write_predicted_report
 from stoic.sensitivity.chances import Curve, chances, reliability
 from stoic.sensitivity.channels import channel_path
 from stoic.sensitivity.hessian import hessian_traces
@@ -307,6 +309,23 @@ def test_predictions_stand_beside_what_was_measured_and_what_is_proved(
         assert row.holds + row.fails == pytest.approx(1, abs=1e-3)
         assert row.fails == pytest.approx(row.measured, abs=1e-3)
         assert row.predicted == pytest.approx(row.measured, abs=0.02)
+    # Every fault of the head was tried, on these inputs.
+    assert sum(point.count for point in found.calibration) == 4 * 2 * 330
+    turned = sum(point.measured * point.count for point in found.calibration)
+    with open_run(run.path).connection() as tables:
+        asked = tables.execute("SELECT count(*) FROM outcomes WHERE failed")
+        assert turned == pytest.approx(asked.fetchall()[0][0])
+    for point in found.calibration:
+        assert point.low - 0.02 <= point.predicted <= point.high + 0.02
+    page = write_predicted_report(found.as_record(), "digits", tmp_path / "page.html")
+    assert "Calibration" in page.read_text()
+    other = stoic.load("digits", 5)
+    fewer = PredictSettings("head.bias", "", "30", probes=0)
+    on_others = (other.network, other.inputs, None)
+    assert not predict(*on_others, settings=fewer, measured=run.path).calibration
+    with pytest.raises(ValueError, match="run of this network, got one of .*; give"):
+        signs = stoic.load("signs", 2)
+        predict(signs.network, signs.inputs, settings=fewer, measured=run.path)
     record = json.loads(json.dumps(found.as_record()))
     assert record["columns"]["norm"] == [2.0, None]
     assert {"predicted PVF", "measured PVF", "Hessian trace"} <= {*record["columns"]}

@@ -17,6 +17,7 @@ from stoic.campaign.checks import (
     check_processor,
 )
 from stoic.campaign.facts import Judge
+from stoic.campaign.fingerprint import network_fingerprint
 from stoic.campaign.leads import lead_of
 from stoic.campaign.looking import looked_at
 from stoic.campaign.trials import Bay
@@ -31,6 +32,8 @@ from stoic.network.slopes import NoSlopesError, parameter_slopes, program_of
 from stoic.network.subject import Inputs, Subject
 from stoic.records import Run, open_run
 from stoic.sensitivity.answers import finite
+from stoic.sensitivity.calibration import calibration, is_of
+from stoic.sensitivity.chances import Reliability
 from stoic.sensitivity.hessian import hessian_traces
 from stoic.sensitivity.joint import Joint, joint_table
 from stoic.sensitivity.judged import check_finite
@@ -108,12 +111,15 @@ class Predicted:
         joint: Tensors under every number there is of them.
         passes: Forward passes at batch 32 that slopes cost, one backwards as two.
         inputs: On which verdicts are predicted.
+        calibration: How often single verdicts turned, by the chance predicted; empty
+            without a run on these very inputs.
     """
 
     rows: tuple[CellRow, ...]
     joint: Joint
     passes: float
     inputs: int
+    calibration: tuple[Reliability, ...] = ()
 
     def as_record(self) -> dict[str, Any]:
         """Return all of it as plain data; what is infinite or none as nothing."""
@@ -132,6 +138,7 @@ class Predicted:
             "layers": list(self.joint.layers),
             "columns": columns,
             "agreements": agreements,
+            "calibration": [asdict(point) for point in self.calibration],
         }
 
 
@@ -167,7 +174,7 @@ def predict(
     check_network(network)
     check_inputs(given, labels, criterion)
     check_processor(network, given)
-    run = open_run(measured) if measured else None
+    run = _run_of(measured, network) if measured else None
     with untouched(network):
         subject = prepare(network, given)
         sites = chosen_sites(
@@ -184,13 +191,33 @@ def predict(
             found = predicted(look, space, progress)
         proved = _proved(subject, look, space) if chosen.proofs else {}
         numbers = _by_tensor(look, space, found, chosen.probes)
+        points = _calibration(look, space, run) if run else ()
     if run is not None:
         numbers["measured PVF"] = {
             str(row.key[0]): row.estimate.value for row in pvf(run, "site")
         }
     order = tuple(block.site.name for block in space.blocks)
     joint = joint_table(numbers | dict(columns or {}), order)
-    return Predicted(_rows(found, run, proved), joint, found.passes, given.count)
+    rows = _rows(found, run, proved)
+    return Predicted(rows, joint, found.passes, given.count, points)
+
+
+def _run_of(folder: Path | str, network: nn.Module) -> Run:
+    """Return a run of this network."""
+    run = open_run(folder)
+    if run.manifest.network.fingerprint != network_fingerprint(network):
+        raise ValueError(
+            "measured must be a run of this network, got one of "
+            f"{run.manifest.network.name} with other words; give another folder"
+        )
+    return run
+
+
+def _calibration(look: Look, space: FaultSpace, run: Run) -> tuple[Reliability, ...]:
+    """Return the calibration curve, where the run was on these very inputs."""
+    if not is_of(run, look.inputs, look.labels):
+        return ()
+    return calibration(look, [block.site for block in space.blocks], run)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from stoic.cli.output import aligned, chat, progress
 if TYPE_CHECKING:
     from stoic.cases.case import Case
     from stoic.predicting import CellRow, Predicted
+    from stoic.sensitivity.chances import Reliability
     from stoic.sensitivity.joint import Agreement
 
 __all__ = ["predict"]
@@ -149,7 +150,18 @@ def _tables(found: Predicted) -> list[str]:
                 ]
             )
         )
+    if found.calibration:
+        parts.append("how often single verdicts turned, by what was predicted of each")
+        parts.append(aligned([_point(point) for point in found.calibration]))
     return parts
+
+
+def _point(point: Reliability) -> dict[str, str]:
+    return {
+        "predicted": f"{point.predicted:.2%}",
+        "turned": f"{point.measured:.2%} [{point.low:.2%}, {point.high:.2%}]",
+        "verdicts": f"{point.count:,}",
+    }
 
 
 def _row(row: CellRow) -> dict[str, str]:

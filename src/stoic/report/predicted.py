@@ -62,6 +62,8 @@ class Sheet:
         passes: Forward passes at batch 32 that slopes cost.
         dots: Cells that were measured, too.
         ticks: Of both scales, from the least.
+        points: Of the calibration curve: predicted and turned, on scales of all shares.
+        shares: Ticks of these.
         worst: Cells: tensor, bit, predicted, measured.
         columns: Names of the joint table's columns.
         tensors: Name and numbers, by row.
@@ -73,6 +75,8 @@ class Sheet:
     passes: float
     dots: tuple[Dot, ...]
     ticks: tuple[Tick, ...]
+    points: tuple[Dot, ...]
+    shares: tuple[Tick, ...]
     worst: tuple[tuple[str, int, str, str], ...]
     columns: tuple[str, ...]
     tensors: tuple[tuple[str, tuple[Number, ...]], ...]
@@ -108,6 +112,8 @@ def _sheet(predicted: Record, case: str) -> Sheet:
         passes=predicted["passes"],
         dots=tuple(_dot(cell) for cell in cells if cell["measured"] is not None),
         ticks=tuple(_tick(decade) for decade in range(_DECADES + 1)),
+        points=tuple(map(_point, predicted["calibration"])),
+        shares=tuple(Tick(n, f"{n}", True) for n in (0, 25, 50, 75, 100)),
         worst=tuple(
             (cell["site"], cell["bit"], f"{cell['predicted']:.2%}", _measured(cell))
             for cell in worst
@@ -135,6 +141,18 @@ def _dot(cell: Record) -> Dot:
         f"measured {_measured(cell)}"
     )
     return Dot(_place(cell["predicted"]), round(measured, 2), low, high, title)
+
+
+def _point(point: Record) -> Dot:
+    """Return a point of the calibration curve."""
+    turned, low, high = (
+        round(100 - 100 * point[name], 2) for name in ("measured", "low", "high")
+    )
+    title = (
+        f"{point['count']:,} verdicts: predicted {point['predicted']:.2%}, "
+        f"{point['measured']:.2%} turned"
+    )
+    return Dot(round(100 * point["predicted"], 2), turned, low, high, title)
 
 
 def _tick(decade: int) -> Tick:
