@@ -28,14 +28,14 @@ from typing import Any
 import numpy as np
 import torch
 from benchmarks import printing
-from benchmarks.causes import Row, recorded, scored
+from benchmarks.causes import Row, recorded
 from numpy.typing import NDArray
 
 from stoic.cases import failing
 from stoic.causes.failures import Examples, Inquiry
 from stoic.causes.peers import PEERS, gather
-from stoic.causes.pipeline import Clusters
-from stoic.causes.scores import PURE
+from stoic.causes.pipeline import NOISE, Clusters
+from stoic.causes.scores import PURE, score
 from stoic.causes.scores.composition import Composition
 from stoic.causes.scores.information import adjusted_information, crossed
 from stoic.causes.scores.truth import Truth
@@ -44,7 +44,11 @@ from stoic.explaining import pipeline_of
 __all__ = ["differences", "main"]
 
 _CASES = ("signs", "gaze", "blindspots", "fashion")
-_PIPELINES = ("SqueezeNet + UMAP + DBSCAN", "layers + UMAP + HDBSCAN")
+_PIPELINES = (
+    "VGG-16 + UMAP + DBSCAN",
+    "SqueezeNet + UMAP + DBSCAN",
+    "layers + UMAP + HDBSCAN",
+)
 _DRAWS = 200
 
 Numbers = NDArray[np.float64]
@@ -77,7 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace, about: Mapping[str, Any]) -> list[Row]:
     inquiry = _asked(about)
-    rows = [{**about, **row} for row in _clustered(inquiry, options, about["seed"])]
+    rows: list[Row] = [
+        {**about, **row} for row in _clustered(inquiry, options, about["seed"])
+    ]
     printing.say(f"{about['case']}, seed {about['seed']}: done")
     if options.record:
         with options.record.open("a") as file:
@@ -107,10 +113,21 @@ def _clustered(
     for name, clusters in found.items():
         yield {
             "method": name,
-            **scored(clusters, known),
+            **_scored(clusters, known),
             "labels": clusters.labels.tolist(),
             "scenarios": known.tolist(),
         }
+
+
+def _scored(clusters: Clusters, known: NDArray[Any]) -> dict[str, float]:
+    found = score(clusters, known, parts=True)
+    return {
+        "purity": found.purity or 0.0,
+        "coverage": found.coverage[PURE],
+        "information": found.information or 0.0,
+        "noise": float((clusters.labels == NOISE).mean()),
+        "clusters": clusters.count,
+    }
 
 
 def _worth(clusters: Clusters, truth: Truth) -> float:

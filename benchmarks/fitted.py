@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 import stoic
 from stoic.campaign.fingerprint import network_fingerprint
-from stoic.cases.imagenet.files import cache_folder
+from stoic.cases.cache import cache_folder
 from stoic.monitoring import MonitorSettings, fit
 from stoic.monitors.monitor import Monitor
 

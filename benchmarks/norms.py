@@ -100,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     norms._SMALL = 0
     shapes = 18 if options.quick else options.shapes
     found = _measured(shapes, random.Random(options.seed))
-    record = {
+    record: dict[str, Any] = {
         "benchmark": "norms",
         "shapes": shapes,
         "kinds": {name: _summary(trials) for name, trials in found.items()},
@@ -196,8 +196,8 @@ def _summary(trials: list[Trial]) -> dict[str, Any]:
 
 
 def _text(record: dict[str, Any]) -> str:
-    heads = ("kind", "shapes", "wrong", "upper/lower: median", "widest")
-    heads += ("ms", "flattened too low", "least of true")
+    heads = ["kind", "shapes", "wrong", "upper/lower: median", "widest"]
+    heads += ["ms", "flattened too low", "least of true"]
     rows = [
         (
             *(name, kind["shapes"], kind["wrong"]),

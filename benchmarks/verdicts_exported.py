@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     of = subject("signs", options.inputs // (len(CORRUPTIONS) + 1))
     monitor = fitted_monitor(of, options)
     inputs = _spoilt(of.inputs, monitor, options.seed)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for precision in options.precisions:
         guarded = guard(of.network, monitor, Inputs((of.inputs[:4],), {}))
         guarded.to(_DTYPES[precision])
