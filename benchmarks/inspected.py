@@ -5,10 +5,11 @@ cause each, failures are drawn so that one cause has a small share and the other
 theirs; each cause is the rare one in turn. A way to look is features, clusters and an
 order, announced without any cause known. Counted are the images until all causes have
 been seen: on average, in 95 % of draws, and the latter as a share of what random order
-takes, which is exact. Each seed has a pool of its own; the way is chosen on the first
-half of the seeds, by the mean share over all three frequencies, and what counts is the
-second half, where nothing was chosen. Counts are kept as they come with ``--record``,
-and a run goes on from them.
+takes, which is exact, with an interval by a bootstrap of pools and causes. Each seed
+has a pool of its own; the way is chosen on the first half of the seeds, by the mean
+share over all three frequencies, and what counts is the second half, where nothing was
+chosen. Counts are kept as they come with ``--record``, and a run goes on from them,
+also one of some of the seeds with more draws.
 """
 
 from __future__ import annotations
@@ -27,12 +28,13 @@ from benchmarks import printing
 from numpy.typing import NDArray
 
 from stoic.cases import failing
-from stoic.causes.clusterings import KMeans
+from stoic.causes.clusterings import Fine
+from stoic.causes.extractors.mixed import AND
 from stoic.causes.extractors.neurons import Layers, Neurons
 from stoic.causes.failures import UNKNOWN
 from stoic.causes.pipeline import NOISE, Clusters, Extractor, Features, Reduction
 from stoic.causes.rare import draw
-from stoic.causes.reductions import Pca, Whole
+from stoic.causes.reductions import Pca
 from stoic.causes.scores import (
     JOIN,
     FarthestFirst,
@@ -42,8 +44,10 @@ from stoic.causes.scores import (
     RandomOrder,
     RoundRobin,
     Truth,
+    Turns,
     until_all,
 )
+from stoic.extracting import extractor_of
 
 __all__ = ["main"]
 
@@ -66,27 +70,35 @@ class _Unclustered:
 
 @dataclass(frozen=True)
 class _Way:
-    """A way to look at failures."""
+    """A way to look at failures; `Turns` takes several spaces, all others the first."""
 
-    extractor: Extractor
+    extractors: tuple[Extractor, ...]
     reduction: Reduction
-    clustering: KMeans | _Unclustered
+    clustering: Fine | _Unclustered
     order: Order
 
     @property
     def name(self) -> str:
-        stages = (self.extractor, self.reduction, self.clustering, self.order)
-        return " + ".join(stage.name for stage in stages)
+        features = AND.join(extractor.name for extractor in self.extractors)
+        stages = (self.reduction, self.clustering, self.order)
+        return " + ".join([features, *(stage.name for stage in stages)])
+
+    def __call__(
+        self, spaces: Sequence[Features], clusters: Clusters, seed: int
+    ) -> NDArray[np.int64]:
+        if isinstance(self.order, Turns):
+            return self.order.among(spaces)
+        return self.order(clusters, spaces[0], seed)
 
 
-# One candidate: what is compared are orders, and choosing takes most of the time.
-_THIRTY = KMeans(fewest=30, most=30)
+_OWN = (Layers(), Neurons())
 _WAYS = (
-    _Way(Neurons(), Pca(), _THIRTY, RoundRobin()),
-    _Way(Neurons(), Pca(), _THIRTY, Novelty()),
-    _Way(Neurons(), Pca(), _Unclustered(), FarthestFirst()),
-    _Way(Layers(), Pca(), _Unclustered(), FarthestFirst()),
-    _Way(Layers(), Whole(), _Unclustered(), FarthestFirst()),
+    _Way((Layers(),), Pca(), Fine(), RoundRobin()),
+    _Way((Layers(),), Pca(), Fine(), Novelty()),
+    _Way((Layers(),), Pca(), _Unclustered(), FarthestFirst()),
+    _Way((Layers(),), Pca(), _Unclustered(), Turns()),
+    _Way(_OWN, Pca(), _Unclustered(), Turns()),
+    _Way((*_OWN, extractor_of("SqueezeNet")), Pca(), _Unclustered(), Turns()),
 )
 
 
@@ -103,7 +115,7 @@ class _Pool:
         known = inquiry.failures.scenarios
         assert known is not None, f"the failures of {case} have no known cause"
         alone = np.array([word != UNKNOWN and JOIN not in word for word in known])
-        extractors = {way.extractor for way in _WAYS}
+        extractors = {each for way in _WAYS for each in way.extractors}
         features = {each: each(inquiry, seed)[alone] for each in extractors}
         return cls(features, known[alone])
 
@@ -112,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark, and print what was counted."""
     parser = argparse.ArgumentParser(prog="benchmarks.inspected", description=__doc__)
     parser.add_argument("--case", default="signs", help="whose failures")
-    parser.add_argument("--pool", type=int, default=3000, help="failures to draw from")
+    parser.add_argument("--pool", type=int, default=2000, help="failures to draw from")
     parser.add_argument("--count", type=int, default=1200, help="failures in a draw")
     parser.add_argument("--draws", type=int, default=2, help="of each cause and share")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(1, 11)))
@@ -170,14 +182,14 @@ def _looked(
 
     @cache
     def clusters(
-        extractor: Extractor, reduction: Reduction, clustering: KMeans | _Unclustered
+        extractor: Extractor, reduction: Reduction, clustering: Fine | _Unclustered
     ) -> Clusters:
         return clustering(points(extractor, reduction), seed)
 
     for way in _WAYS:
-        where = points(way.extractor, way.reduction)
-        found = clusters(way.extractor, way.reduction, way.clustering)
-        taken = until_all(way.order(found, where, seed), truth)
+        spaces = [points(each, way.reduction) for each in way.extractors]
+        found = clusters(way.extractors[0], way.reduction, way.clustering)
+        taken = until_all(way(spaces, found, seed), truth)
         held = truth.holds.sum(axis=0).tolist()
         yield {"way": way.name, "draw": seed, "taken": taken, "held": held}
 
@@ -212,7 +224,31 @@ def _inspected(
         if row["seed"] in seeds and row["way"] == way and row["share"] == share
     ]
     randoms = [_random(tuple(row["held"])) for row in own]
-    return Inspection.of([row["taken"] for row in own], randoms).as_record()
+    taken = np.array([row["taken"] for row in own])
+    found = Inspection.of(taken.tolist(), randoms)
+    groups = np.array([f"{row['seed']} {row['rare']}" for row in own])
+    low, high = (each / found.random_reliable for each in _interval(taken, groups))
+    return found.as_record() | {"low": low, "high": high}
+
+
+def _interval(
+    taken: NDArray[np.int64], groups: NDArray[np.str_], times: int = 2000
+) -> tuple[float, float]:
+    """Where the number for 95 % of draws lies, by a bootstrap over pools and causes."""
+    rng = np.random.default_rng(0)
+    parts = [taken[groups == name] for name in np.unique(groups)]
+    several = [
+        np.quantile(
+            np.concatenate(
+                [parts[n] for n in rng.integers(len(parts), size=len(parts))]
+            ),
+            0.95,
+            method="inverted_cdf",
+        )
+        for _ in range(times)
+    ]
+    low, high = np.quantile(several, (0.025, 0.975))
+    return float(low), float(high)
 
 
 @cache
@@ -223,7 +259,15 @@ def _random(held: tuple[int, ...]) -> RandomOrder:
 
 
 def _text(found: Mapping[str, Any]) -> str:
-    heads = ("way", "share", "mean", "95 %", "random 95 %", "of random")
+    heads = (
+        "way",
+        "share",
+        "mean",
+        "95 %",
+        "random 95 %",
+        "of random",
+        "95 % interval",
+    )
     parts = []
     for name, rows in found["table"].items():
         lines = [
@@ -234,6 +278,7 @@ def _text(found: Mapping[str, Any]) -> str:
                 row["reliable"],
                 row["random_reliable"],
                 f"{row['saving']:.2f}",
+                f"{row['low']:.2f} to {row['high']:.2f}",
             )
             for row in rows
         ]

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from stoic.causes.clusterings import (
     CLUSTERINGS,
     HUDD,
     Dbscan,
+    Fine,
     Hdbscan,
     KMeans,
     Ward,
@@ -153,6 +155,24 @@ def test_ward_clusters_rows_of_the_distance_matrix() -> None:
     assert adjusted_rand_score(labels, of_three.labels) == 1
 
 
+def test_fine_joins_what_costs_least_until_there_are_as_many_as_asked() -> None:
+    points, _ = clouds(3, 8)
+    slow = [[place] for place in range(24)]
+
+    def cost(pair: tuple[list[int], list[int]]) -> float:
+        one, two = (points[own].astype(float) for own in pair)
+        apart = ((one.mean(0) - two.mean(0)) ** 2).sum()
+        return float(len(one) * len(two) / (len(one) + len(two)) * apart)
+
+    while len(slow) > 4:
+        one, two = min(combinations(slow, 2), key=cost)
+        slow = [own for own in slow if own not in (one, two)] + [one + two]
+    found = Fine(each=6)(points, 0)
+    kept = {tuple(sorted(own)) for own in slow if len(own) >= 5}
+    assert {tuple(found.members(own)) for own in range(found.count)} == kept
+    assert found.chosen["k"] == 4
+
+
 @pytest.mark.parametrize(
     "bad",
     [
@@ -162,6 +182,7 @@ def test_ward_clusters_rows_of_the_distance_matrix() -> None:
         lambda: Hdbscan(sizes=(2,)),
         lambda: Hdbscan(samples=()),
         lambda: Ward(most=1),
+        lambda: Fine(each=4),
         lambda: Pca(0),
         lambda: Umap(neighbours=1),
     ],

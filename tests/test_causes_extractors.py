@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from stoic.causes.extractors.autoencoder import Autoencoder
 from stoic.causes.extractors.backbones import Backbone, Body, Pretrained, Tuned
+from stoic.causes.extractors.mixed import Mixed
 from stoic.causes.extractors.neurons import Layers, Neurons
 from stoic.causes.failures import Examples, Failures, Inquiry
 
@@ -151,3 +152,15 @@ def test_each_layer_has_the_same_weight_in_the_mix() -> None:
 def test_settings_are_part_of_what_an_extractor_prints() -> None:
     assert repr(Tuned(backbone(), epochs=3)) != repr(Tuned(backbone(), epochs=4))
     assert "at 0x" not in repr(Tuned(backbone()))
+
+
+def test_a_mix_holds_what_each_part_tells_standardised() -> None:
+    asked = inquiry()
+    found = Mixed((Layers(), Neurons()))(asked, 0)
+    parts = [each(asked, 0).astype(float) for each in (Layers(), Neurons())]
+    slow = np.concatenate(parts, 1)
+    slow = slow[:, (slow != slow[0]).any(axis=0)]
+    slow = (slow - slow.mean(axis=0)) / slow.std(axis=0)
+    assert found == pytest.approx(slow, abs=1e-4)
+    with pytest.raises(ValueError, match="parts must be at least two extractors"):
+        Mixed((Layers(),))

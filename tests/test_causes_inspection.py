@@ -16,6 +16,7 @@ from stoic.causes.scores import (
     RandomOrder,
     RoundRobin,
     Truth,
+    Turns,
     first_seen,
     inspection,
     missing,
@@ -174,7 +175,7 @@ def test_a_share_of_nothing_is_refused() -> None:
         missing(Clusters(np.zeros(5, np.int64), {}), images=1, share=0)
 
 
-ORDERS = (AtRandom(), RoundRobin(), Novelty(), FarthestFirst())
+ORDERS = (AtRandom(), RoundRobin(), Novelty(), FarthestFirst(), Turns())
 
 
 def blobs(
@@ -264,6 +265,27 @@ def test_farthest_first_is_what_its_words_say() -> None:
                 key=lambda i: min(np.linalg.norm(points[i] - points[slow], axis=1)),
             )
         )
+    assert found == slow
+
+
+def test_turns_take_the_farthest_and_the_most_novel_of_each_space() -> None:
+    spaces = [blobs([9, 6, 3], seed=seed)[0].astype(float) for seed in (0, 1)]
+    found = Turns(neighbours=2).among(spaces).tolist()
+
+    apart = [np.linalg.norm(own[:, None] - own, axis=2) for own in spaces]
+    lonely = [np.sort(away, axis=1)[:, 2] ** 0.5 for away in apart]
+    centre = spaces[0].mean(axis=0)
+    slow = [int(np.linalg.norm(spaces[0] - centre, axis=1).argmin())]
+    while len(slow) < 18:
+        turn = len(slow) - 1
+        away, by = apart[turn % 2], turn // 2 % 2
+        worth = [
+            -1
+            if place in slow
+            else away[place, slow].min() / lonely[turn % 2][place] ** by
+            for place in range(18)
+        ]
+        slow.append(int(np.argmax(worth)))
     assert found == slow
 
 

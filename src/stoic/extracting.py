@@ -63,14 +63,18 @@ def advice(channels: int) -> str:
 
 
 def extractor_of(name: str) -> Extractor:
-    """Return an extractor by name.
+    """Return an extractor by name, or a mix of several, joined by ``and``.
 
     Raises:
         ValueError: There is no such extractor, or it lacks its weights.
     """
+    from stoic.causes.extractors.mixed import AND, Mixed
+
     known = extractors()
     if name in known:
         return known[name]
+    if len(parts := name.split(AND)) > 1:
+        return Mixed(tuple(map(extractor_of, parts)))
     if (missing := absent().get(name.removesuffix(" tuned"))) is not None:
         raise ValueError(f"extractor {name} {missing}")
     raise ValueError(f"extractor must be one of {', '.join(known)}, got {name!r}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from stoic.causes.clusterings import CLUSTERINGS, HUDD
+from stoic.causes.clusterings import CLUSTERINGS, HUDD, Fine
 from stoic.causes.grid import crossed
 from stoic.causes.pipeline import Clustering, Pipeline, Reduction
 from stoic.causes.reductions import REDUCTIONS
@@ -26,7 +26,7 @@ def all_pipelines(*more: str) -> tuple[Pipeline, ...]:
 
 def stages() -> tuple[Mapping[str, Reduction], Mapping[str, Clustering]]:
     """Return all reductions and clusterings by name."""
-    clusterings: list[Clustering] = [*CLUSTERINGS, HUDD]
+    clusterings: list[Clustering] = [*CLUSTERINGS, HUDD, Fine()]
     return (
         {each.name: each for each in REDUCTIONS},
         {each.name: each for each in clusterings},

@@ -2,7 +2,7 @@
 
 `score` tells purity, coverage, redundancy and information, `baseline` the same of
 random clusters; `inspection` counts images until every scenario has been seen, in an
-order such as that of `Novelty`; `missing` tells how probably one never is, and
+order such as that of `Turns`; `missing` tells how probably one never is, and
 `stability_of_seeds` whether clusters come again.
 """
 
@@ -17,6 +17,7 @@ from stoic.causes.scores.orders import (
     Novelty,
     Order,
     RoundRobin,
+    Turns,
     typical,
 )
 from stoic.causes.scores.scoring import PURE, THRESHOLDS, Scores, score, scores_of
@@ -49,6 +50,7 @@ __all__ = [
     "Scores",
     "Stability",
     "Truth",
+    "Turns",
     "baseline",
     "first_seen",
     "inspection",

@@ -5,7 +5,9 @@ None of them knows a scenario: an order is announced before anybody has looked.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle, product
 from typing import Protocol
 
 import numpy as np
@@ -15,7 +17,15 @@ from sklearn.neighbors import NearestNeighbors
 from stoic.causes.pipeline import NOISE, Clusters, Features
 from stoic.causes.validity import distances
 
-__all__ = ["AtRandom", "FarthestFirst", "Novelty", "Order", "RoundRobin", "typical"]
+__all__ = [
+    "AtRandom",
+    "FarthestFirst",
+    "Novelty",
+    "Order",
+    "RoundRobin",
+    "Turns",
+    "typical",
+]
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -160,6 +170,48 @@ class FarthestFirst:
         return np.array(order, np.int64)
 
 
+@dataclass(frozen=True)
+class Turns:
+    """The farthest image and the most novel one, of each of several spaces, in turn.
+
+    It asks no clusters. A rare scenario that lies within a common one in one space
+    stands out in another: in each it waits at most as many times longer as there are
+    turns. Farthest is what `FarthestFirst` takes next, and novel what `Novelty` does,
+    of all that has been seen in any turn. Nothing is random.
+
+    Args:
+        neighbours: The distance to this one tells how lonely an image is.
+    """
+
+    neighbours: int = 5
+
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+        return "turns"
+
+    def __call__(self, clusters: Clusters, points: Features, seed: int) -> Integers:
+        """Return the failures, in turns of one space."""
+        return self.among([points])
+
+    def among(self, spaces: Sequence[Features]) -> Integers:
+        """Return the failures, the most typical of the first space first.
+
+        Args:
+            spaces: Points of each failure, by different features; at least one table.
+        """
+        looked = [_Looked(each.astype(np.float64), self.neighbours) for each in spaces]
+        turns = cycle(product((_Looked.farthest, _Looked.most_novel), looked))
+        places = np.arange(len(spaces[0]))
+        following = int(typical(spaces[0], places)[0])
+        for _ in places:
+            for each in looked:
+                each.take(following)
+            choose, own = next(turns)
+            following = choose(own)
+        return np.array(looked[0].order, np.int64)
+
+
 def typical(points: Features, members: Integers) -> Integers:
     """Return the members of a cluster, those nearest to its centre first."""
     own = points[members].astype(np.float64)
@@ -184,6 +236,10 @@ class _Looked:
         self.seen[place] = True
         away = np.linalg.norm(self.points - self.points[place], axis=1)
         self.far = np.minimum(self.far, away)
+
+    def farthest(self) -> int:
+        """Return the image that is farthest from all that have been seen."""
+        return int(np.where(self.seen, -1.0, self.far).argmax())
 
     def most_novel(self) -> int:
         """Return the image to look at next."""

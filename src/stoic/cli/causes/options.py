@@ -54,7 +54,8 @@ ExtractorName = Annotated[
     str,
     typer.Option(
         "--extractor",
-        help="Of features; 'list' lists them. By default layers; markers for faults.",
+        help="Of features; 'list' lists them. By default layers; markers for faults. "
+        "A mix is named 'layers and SqueezeNet'.",
     ),
 ]
 FeatureName = Annotated[str, typer.Option("--extractor", help="Of features.")]
@@ -68,7 +69,8 @@ ReductionName = Annotated[
 ClusteringName = Annotated[
     str,
     typer.Option(
-        "--clustering", help="K-means, DBSCAN, HDBSCAN (the default) or Ward."
+        "--clustering",
+        help="K-means, DBSCAN, HDBSCAN (the default), Ward, or fine, for rare causes.",
     ),
 ]
 Images = Annotated[
