@@ -1,6 +1,6 @@
 """Rare causes: whether clusters show a cause by its share among the failures.
 
-Run it as ``python -m benchmarks.rare``. From a pool of failures, as many are drawn each
+Run it as ``python -m benchmarks.rare``. From pools of failures, as many are drawn each
 time, so that one cause has a given share and the others keep theirs; each cause is the
 rare one in turn. A pipeline clusters each draw, its parameters chosen anew, and the
 cause is covered if it has 90 % of some cluster. Intervals are of shares of draws
@@ -36,6 +36,8 @@ from stoic.explaining import pipeline_of
 
 __all__ = ["curve", "main"]
 
+_BEST = ("layers and SqueezeNet", "PCA", "fine")
+
 _ASKED = 0.02
 """The share that is to be covered in four draws of five."""
 
@@ -44,23 +46,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Cluster all draws, and print how many of them show the rare cause."""
     parser = argparse.ArgumentParser(prog="benchmarks.rare", description=__doc__)
     parser.add_argument("--case", default="signs", help="whose failures")
-    parser.add_argument("--pipeline", nargs=3, default=["SqueezeNet", "UMAP", "DBSCAN"])
-    parser.add_argument("--pool", type=int, default=5000, help="failures to draw from")
+    parser.add_argument("--pipeline", nargs=3, default=list(_BEST))
+    parser.add_argument("--pool", type=int, default=2000, help="failures to draw from")
     parser.add_argument("--count", type=int, default=1200, help="failures in a draw")
     parser.add_argument("--draws", type=int, default=3, help="of each cause and share")
     parser.add_argument("--shares", type=float, nargs="+", default=list(SHARES))
-    parser.add_argument("--seed", type=int, default=0, help="of the pool")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of pools")
     parser.add_argument("--record", type=Path, help="file of draws, gone on from")
     parser.add_argument("--figure", type=Path, help="SVG to write")
     parser.add_argument("--json", action="store_true", help="print JSON, no table")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    rows = _looked(options)
+    rows = [each for seed in options.seeds for each in _looked(options, seed)]
     found = covered_by_share(rows)
     pipeline = " + ".join(options.pipeline)
     record = {
         "case": options.case,
         "pipeline": pipeline,
+        "seeds": options.seeds,
         "covered": {f"{share:g}": vars(own) for share, own in found.items()},
         "by cause": _by_cause(rows),
     }
@@ -70,11 +73,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _looked(options: argparse.Namespace) -> list[Shown]:
-    """Return all draws that are asked for, those of the record as they are."""
+def _looked(options: argparse.Namespace, seed: int) -> list[Shown]:
+    """Return all draws from one pool, those of the record as they are."""
     about: dict[str, Any] = {
         "case": options.case,
-        "pool": [options.pool, options.seed],
+        "pool": [options.pool, seed],
         "count": options.count,
         "pipeline": options.pipeline,
     }
@@ -84,7 +87,7 @@ def _looked(options: argparse.Namespace) -> list[Shown]:
     asked = list(product(range(options.draws), options.shares))
     names = rows[0]["causes"] if rows else []
     if not rows or any((n, s, d) not in done for d, s in asked for n in names):
-        pool, causes = _pool(options)
+        pool, causes = _pool(options, seed)
         about["causes"] = list(Truth.of(causes).names)
         for each, share, name in ((*own, n) for own in asked for n in about["causes"]):
             if (name, share, each) not in done:
@@ -94,17 +97,19 @@ def _looked(options: argparse.Namespace) -> list[Shown]:
                 new = list(look_for(pool, causes, **how, draws=1, seed=each))
                 _keep(options.record, about, new)
                 found += new
-    return [own for own in found if own.share in options.shares]
+    return [
+        own for own in found if own.share in options.shares and own.draw < options.draws
+    ]
 
 
-def _pool(options: argparse.Namespace) -> tuple[_Fit, NDArray[np.str_]]:
+def _pool(options: argparse.Namespace, seed: int) -> tuple[_Fit, NDArray[np.str_]]:
     """Return failures of one known cause each, and what clusters some of them."""
-    inquiry = failing(options.case, options.pool, options.seed)
+    inquiry = failing(options.case, options.pool, seed)
     known = inquiry.failures.scenarios
     assert known is not None, f"the failures of {options.case} have no known cause"
     alone = np.array([word != UNKNOWN and JOIN not in word for word in known])
     pipeline = pipeline_of(*options.pipeline)
-    features = pipeline.extractor(inquiry, options.seed)[alone]
+    features = pipeline.extractor(inquiry, seed)[alone]
     return _Fit(pipeline, features), known[alone]
 
 

@@ -92,6 +92,11 @@ def test_failures_that_look_alike_are_in_one_cluster(found: Explained) -> None:
     assert looks is not None and looks.as_record() == found.as_record()["inspection"]
     # Pure clusters show a new cause each.
     assert looks.mean == found.scores.scenarios < looks.random_mean
+    told = found.as_record()["order"]
+    assert sorted(told["images"]) == sorted(found.inquiry.failures.names)
+    # Dark, bright and striped ones: each is unlike all that was seen before.
+    kinds = [int(name.removesuffix(".png")) // 15 for name in told["images"][:3]]
+    assert sorted(kinds) == [0, 1, 2] and told["all causes after"] == 3
     names = [set(found.names(cluster)) for cluster in range(found.clusters.count)]
     assert sum(map(len, names)) + len(found.names(NOISE)) == ROWS
     dark = next(own for own in names if "0.png" in own)
@@ -111,6 +116,8 @@ def test_lists_of_images_are_those_of_the_clusters(
     (tmp_path / "cluster-77.txt").write_text("of another run")
     files = found.save_lists(tmp_path)
     assert sorted(tmp_path.iterdir()) == sorted(files)
+    order = found.save_order(tmp_path).read_text().splitlines()
+    assert order == found.as_record()["order"]["images"]
     assert files[0].read_text().splitlines() == found.names(0)
     assert files[-1].read_text().splitlines() == found.names(NOISE)
 
@@ -123,6 +130,7 @@ def test_the_page_shows_every_cluster_and_escapes_names(
 
     assert found.inspected
     assert f"in turn or at random</th><td>{found.inspected.mean:.0f}</td>" in text
+    assert "In which order to look" in text
     assert "<i>mine" not in text
     assert "<b>" not in text.split("</style>")[1].replace("<bdi>", "")
     for number in range(found.clusters.count):

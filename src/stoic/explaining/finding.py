@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stoic.causes.describing import described
+from stoic.causes.extractors.mixed import joined, tables_of
 from stoic.causes.failures import UNKNOWN, Inquiry
+from stoic.causes.looking import looked_through
 from stoic.causes.pipeline import Clusters, Features, Pipeline
 from stoic.causes.scores import baseline, score
 from stoic.causes.scores.inspection import in_turn
@@ -42,13 +44,13 @@ def explain(
     chosen = pipeline or pipeline_of()
     told = progress or (lambda done, of: None)
     told(0, 3)
-    features = chosen.extractor(inquiry, seed)
+    tables = tables_of(chosen.extractor, inquiry, seed)
     told(1, 3)
-    points = chosen.reduction(features, seed)
+    points = chosen.reduction(joined(tables), seed)
     told(2, 3)
     clusters = chosen.clustering(points, seed)
     told(3, 3)
-    return explained(inquiry, chosen, seed, points, clusters)
+    return explained(inquiry, chosen, seed, points, clusters, tables)
 
 
 def again(
@@ -79,8 +81,19 @@ def explained(
     seed: int,
     points: Features,
     clusters: Clusters,
+    tables: Sequence[Features] = (),
 ) -> Explained:
-    """Return clusters with what a person needs to see of them."""
+    """Return clusters with what a person needs to see of them.
+
+    Args:
+        inquiry: What was asked about.
+        pipeline: How the clusters were found.
+        seed: Of the pipeline.
+        points: That they were found among.
+        clusters: One for each failure.
+        tables: What the pipeline's extractor told; asked anew if it is not given.
+    """
+    told = tables or tables_of(pipeline.extractor, inquiry, seed)
     known = known_causes(inquiry)
     return Explained(
         inquiry=inquiry,
@@ -92,6 +105,7 @@ def explained(
         rules=described(clusters, inquiry.failures.recorded),
         scores=None if known is None else score(clusters, known, parts=True),
         random=None if known is None else baseline(clusters, known, parts=True),
+        order=looked_through(told, seed),
         inspected=None if known is None else in_turn(clusters, points, known),
     )
 

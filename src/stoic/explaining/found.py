@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from stoic.causes.describing import Described
 from stoic.causes.failures import Inquiry
+from stoic.causes.looking import seen_after
 from stoic.causes.pipeline import NOISE, Clusters, Features, Pipeline
 from stoic.causes.scores import Baseline, Scores
 from stoic.causes.scores.inspection import Inspection
@@ -24,6 +25,7 @@ from stoic.causes.typical import Looks
 __all__ = ["Explained"]
 
 _SHOWN = 12
+_FIRST = 24
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +42,8 @@ class Explained:
         rules: What the images of each have in common, by recorded parameters.
         scores: Against known causes; None where no cause is known.
         random: The same of random clusters of the same sizes.
+        order: The place of each failure, in the order of looking that shows rare
+            causes soon.
         inspected: Images to look at until all causes are seen; None as `scores`.
         stability: Whether these clusters come again, if that was asked for.
     """
@@ -53,6 +57,7 @@ class Explained:
     rules: tuple[Described, ...]
     scores: Scores | None
     random: Baseline | None
+    order: NDArray[np.int64]
     inspected: Inspection | None = None
     stability: tuple[Stability, ...] = ()
 
@@ -67,6 +72,19 @@ class Explained:
             for rows in (self.inquiry.examples, self.inquiry.failures)
         )
         return self._classes(np.setdiff1d(right, wrong)), len(np.union1d(right, wrong))
+
+    @property
+    def ordered(self) -> list[str]:
+        """Names of all images, in the order of looking."""
+        return [self.inquiry.failures.names[place] for place in self.order]
+
+    @property
+    def seen_after(self) -> int | None:
+        """Images in that order until every cause is seen; None as `scores`."""
+        known = self.inquiry.failures.scenarios
+        if known is None or self.scores is None:
+            return None
+        return seen_after(self.order, known)
 
     def names(self, cluster: int) -> list[str]:
         """Return the names of the images of one cluster, or of noise."""
@@ -94,6 +112,7 @@ class Explained:
             "scores": self.scores.as_record() if self.scores else None,
             "random": self.random.as_record() if self.random else None,
             "inspection": self.inspected.as_record() if self.inspected else None,
+            "order": {"images": self.ordered, "all causes after": self.seen_after},
             "stability": [each.as_record() for each in self.stability],
         }
 
@@ -110,7 +129,9 @@ class Explained:
         shown = self.as_record() | {"case": case}
         sheets = [(look.typical, look.borderline) for look in self.looks]
         noise = np.flatnonzero(self.clusters.labels == NOISE)[:_SHOWN]
-        every = np.concatenate([*(part for both in sheets for part in both), noise])
+        first = self.order[:_FIRST]
+        parts = (part for both in sheets for part in both)
+        every = np.concatenate([*parts, noise, first])
         heats: dict[int, str]
         heats, problem = ({}, "")
         if heat and len(every):
@@ -119,6 +140,7 @@ class Explained:
             own["typical"] = self._images(typical, heats)
             own["borderline"] = self._images(borderline, heats)
         shown |= {"noise shown": self._images(noise, heats)}
+        shown |= {"first": self._images(first, heats)}
         return shown | {"heat": bool(heats), "no heat": problem}
 
     def save_lists(self, folder: Path) -> list[Path]:
@@ -139,6 +161,16 @@ class Explained:
             for number, file in zip(numbers, files, strict=True):
                 write_whole(file, "".join(f"{name}\n" for name in self.names(number)))
         return files
+
+    def save_order(self, folder: Path) -> Path:
+        """Write the names of all images in the order of looking, ``look.txt``."""
+        from stoic.records.files import write_whole, writing
+
+        path = folder / "look.txt"
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            write_whole(path, "".join(f"{name}\n" for name in self.ordered))
+        return path
 
     def _told(self, cluster: int) -> dict[str, Any]:
         failures, members = self.inquiry.failures, self.clusters.members(cluster)

@@ -105,6 +105,7 @@ class Page:
         sheets: Clusters, the largest first.
         noise: How many images are in none.
         noise_shown: Some of these.
+        first: Images to look at first, for rare causes.
         scores: Name, value and that of random clusters; empty if no cause is known.
         comparison: Of pipelines; empty if there was none.
         heat: Whether heat maps lie over images.
@@ -123,6 +124,7 @@ class Page:
     sheets: tuple[Sheet, ...]
     noise: int
     noise_shown: Sequence[Record]
+    first: Sequence[Record]
     scores: tuple[tuple[str, str, str], ...]
     comparison: tuple[Table, ...]
     heat: bool
@@ -163,6 +165,7 @@ def _page(told: Record) -> Page:
         ),
         noise=len(told["noise"]),
         noise_shown=told["noise shown"],
+        first=told.get("first", ()),
         scores=_scores(told),
         comparison=_comparison(told.get("comparison")),
         heat=told["heat"],
@@ -265,15 +268,21 @@ def _scores(told: Record) -> tuple[tuple[str, str, str], ...]:
     noise = ("images in no cluster", _share(own["noise"]), "the same")
     redundancy = own["redundancy"]["0.9"]
     several = ("clusters of 90 % purity for such a cause", _count(redundancy), "–")
-    return (*found, noise, several, *_inspected(told["inspection"]))
+    return (*found, noise, several, *_inspected(told))
 
 
-def _inspected(found: Record | None) -> tuple[tuple[str, str, str], ...]:
-    """Return how long it takes to see every cause, by clusters and at random."""
+def _inspected(told: Record) -> tuple[tuple[str, str, str], ...]:
+    """Return how long it takes to see every cause, in an order and at random."""
+    found = told["inspection"]
     if found is None:
         return ()
     name = "images looked at until every cause is seen, clusters in turn or at random"
-    return ((name, f"{found['mean']:.0f}", f"{found['random_mean']:.0f}"),)
+    random = f"{found['random_mean']:.0f}"
+    rows = [(name, f"{found['mean']:.0f}", random)]
+    if after := told.get("order", {}).get("all causes after"):
+        name = "the same in the order of look.txt, or at random"
+        rows.append((name, str(after), random))
+    return tuple(rows)
 
 
 def _share(value: float | None) -> str:

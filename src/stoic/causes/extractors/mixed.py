@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ from stoic.causes.failures import Inquiry
 from stoic.causes.pipeline import Extractor, Features
 from stoic.causes.reductions import standardised
 
-__all__ = ["AND", "Mixed"]
+__all__ = ["AND", "Mixed", "joined", "tables_of"]
 
 AND = " and "
 """What joins the names of a mix."""
@@ -40,5 +41,19 @@ class Mixed:
 
     def __call__(self, inquiry: Inquiry, seed: int) -> Features:
         """Return what all parts tell, of mean 0 and variance 1."""
-        tables = [standardised(part(inquiry, seed)) for part in self.parts]
-        return np.concatenate(tables, 1)
+        return joined(tables_of(self, inquiry, seed))
+
+
+def tables_of(
+    extractor: Extractor, inquiry: Inquiry, seed: int
+) -> tuple[Features, ...]:
+    """Return the features of each part of a mix, or of the one that is no mix."""
+    parts = extractor.parts if isinstance(extractor, Mixed) else (extractor,)
+    return tuple(part(inquiry, seed) for part in parts)
+
+
+def joined(tables: Sequence[Features]) -> Features:
+    """Return one table as it is, and several side by side, standardised."""
+    if len(tables) == 1:
+        return tables[0]
+    return np.concatenate([standardised(table) for table in tables], 1)

@@ -180,5 +180,7 @@ def _write(shown: dict[str, Any], found: Explained, out: Path) -> None:
     from stoic.report.notes import write_page
 
     files = found.save_lists(out)
+    order = found.save_order(out)
     page = write_page(shown, out)
-    chat(f"page: {page}; lists of images: {files[0].parent / 'cluster-*.txt'}")
+    lists = files[0].parent / "cluster-*.txt"
+    chat(f"page: {page}; lists of images: {lists}; in which order to look: {order}")

@@ -89,8 +89,9 @@ def _scores(found: Explained) -> list[str]:
     random = found.random.numbers["purity"] if found.random else None
     inspected = found.inspected
     looks = (
-        f"; to see every cause, clusters in turn take {inspected.mean:.0f} images, "
-        f"random order {inspected.random_mean:.0f}"
+        f"; to see every cause takes {found.seen_after} images in the order of "
+        f"look.txt, {inspected.mean:.0f} by clusters in turn, "
+        f"{inspected.random_mean:.0f} at random"
         if inspected
         else ""
     )
