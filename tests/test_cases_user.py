@@ -57,6 +57,20 @@ def test_a_case_of_the_users_own_is_loaded(user_module: str, name: str) -> None:
     assert len(cases.load(f"{user_module}:{name}", inputs=2)) == 2
 
 
+def test_a_case_is_loaded_from_its_file_wherever_that_lies(
+    user_module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "random.py").write_text(USER_MODULE)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert len(cases.load(f"../{user_module}.py:pair")) == 4
+    with pytest.raises(CaseError) as error:
+        cases.load(f"{tmp_path}/random.py:pair")
+    assert_one_line(error, "must have a name of its own", "rename it")
+    with pytest.raises(CaseError, match="module none must import"):
+        cases.load("none.py:pair")
+
+
 @pytest.mark.parametrize(
     ("name", "parts"),
     [

@@ -6,6 +6,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
+from pathlib import Path
 from textwrap import shorten
 from types import ModuleType
 from typing import Any
@@ -37,7 +38,8 @@ def load_user(reference: str) -> Case:
     The current directory is searched first for the module, as ``python -m`` does.
 
     Args:
-        reference: Module and function, as ``"module:function"``. The function takes no
+        reference: Module and function, as ``"module:function"``, or the file of the
+            module, as ``"folder/module.py:function"``. The function takes no
             arguments and returns a ``Case``, ``(network, inputs)``, ``(network, inputs,
             labels)``, or a dict with the names of a case's fields.
 
@@ -60,15 +62,24 @@ def load_user(reference: str) -> Case:
 
 
 def _module(name: str) -> ModuleType:
+    here, file = os.getcwd(), Path(name)
+    if file.suffix == ".py":
+        here, name = str(file.parent.resolve()), file.stem
     # Never taken off again: the network may import more when it is first called.
-    if (here := os.getcwd()) not in sys.path:
+    if here not in sys.path:
         sys.path.insert(0, here)
     try:
-        return importlib.import_module(name)
+        found = importlib.import_module(name)
     except Exception as error:
         raise CaseError(
             f"module {name} must import, got {_reason(error)}; searched {here} first"
         ) from error
+    if file.suffix == ".py" and Path(found.__file__ or "").resolve() != file.resolve():
+        raise CaseError(
+            f"{file} must have a name of its own, got that of the module {name} in "
+            f"{found.__file__ or 'Python itself'}; rename it"
+        )
+    return found
 
 
 def _function(module: ModuleType, name: str) -> Callable[[], object]:

@@ -104,7 +104,10 @@ class About(StrEnum):
     population = "population"
 
 
-CaseName = Annotated[str, typer.Argument(help="A built-in case or module:function.")]
+CaseName = Annotated[
+    str,
+    typer.Argument(help="A built-in case, or module:function, or FILE.py:function."),
+]
 Sites = Annotated[str, typer.Option(help="Globs of sites, comma-separated.")]
 Exclude = Annotated[str, typer.Option(help="Globs of sites to leave out.")]
 Kind = Annotated[

@@ -239,8 +239,10 @@ def _rule(rule: Record) -> str:
 
 
 def counted(counts: Sequence[tuple[str, int]]) -> str:
-    """Return counts by name in words; an empty name is not known."""
-    return ", ".join(f"{name or 'not known'} ({count})" for name, count in counts)
+    """Return counts by name in words, the first ten; an empty name is not known."""
+    named = [f"{name or 'not known'} ({count})" for name, count in counts[:_NAMED]]
+    more = len(counts) - len(named)
+    return ", ".join(named) + (f" and {more} more" if more else "")
 
 
 def _scores(told: Record) -> tuple[tuple[str, str, str], ...]:

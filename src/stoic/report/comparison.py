@@ -87,7 +87,7 @@ def stage_rows(told: Record) -> list[Row]:
 def level_rows(told: Record) -> list[Row]:
     """Return how good the pipelines of each level of each stage are."""
     return [
-        {"stage": factor, "is": level}
+        {"stage": factor, "kind": level}
         | {
             column: text
             for name, own in told["stages"].items()

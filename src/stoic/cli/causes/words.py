@@ -53,7 +53,18 @@ def tables(found: Explained, record: dict[str, Any]) -> list[str]:
     )
     notes = [f"known causes: {counted(causes)}"] if any(record["known causes"]) else []
     notes += [spared(record)] if record["classes without a failure"] else []
-    return [summary, aligned(rows), *_scores(found), *_again(found), *notes]
+    if not rows:
+        summary += (
+            "\nfind some: take more failures, or another way, such as "
+            "'--clustering K-means'"
+        )
+    return [
+        summary,
+        *([aligned(rows)] if rows else []),
+        *_scores(found),
+        *_again(found),
+        *notes,
+    ]
 
 
 def _again(found: Explained) -> list[str]:
