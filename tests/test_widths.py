@@ -398,6 +398,8 @@ def test_a_width_beyond_the_own_format_is_no_statement() -> None:
 
     assert found.provable is None
     assert found.silent == "no width of the network's own format suffices"
+    alone = stoic.bits(network, inputs, proof=nothing, prove=7, format="e4m3")
+    assert alone.silent == "e4m3 does not suffice"
 
 
 def test_errors_of_weights_hold_for_every_word(scored: Scored) -> None:

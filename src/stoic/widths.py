@@ -353,8 +353,11 @@ class _Study:
             found = proved_shares(some, self.family, widths, proof, keep, parts)
         except NotKnownError as error:
             return {}, str(error).partition("; ")[0]
-        enough = max(found.values(), default=0.0) >= keep
-        return found, "" if enough else "no width of the network's own format suffices"
+        if max(found.values(), default=0.0) >= keep:
+            return found, ""
+        if len(self.widths) == 1:
+            return found, f"{self.family(self.widths[0]).name} does not suffice"
+        return found, "no width of the network's own format suffices"
 
     def _assigned(self, budget: Budget) -> Assigned:
         parts = self.asked.parts

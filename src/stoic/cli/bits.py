@@ -132,8 +132,11 @@ def _write_page(found: Widths, case: str, out: Path) -> None:
 def _summary(found: Widths) -> str:
     keep = f"{100 * found.settings.keep:g} %"
     told = [
-        ("predicted, on average", _bits(found.predicted)),
-        ("measured", _bits(found.measured) if found.settings.check else "not asked"),
+        ("predicted, on average", _bits(found.predicted, "none")),
+        (
+            "measured",
+            _bits(found.measured, "none") if found.settings.check else "not asked",
+        ),
         (
             "provable",
             _bits(found.provable) + (f" ({found.silent})" * bool(found.silent)),
@@ -150,8 +153,8 @@ def _summary(found: Widths) -> str:
     return "\n".join([head, *(f"  {name:22} {text}" for name, text in told)])
 
 
-def _bits(width: int | None) -> str:
-    return "no statement" if width is None else f"{width} bits"
+def _bits(width: int | None, none: str = "no statement") -> str:
+    return none if width is None else f"{width} bits"
 
 
 def _widths(found: Widths) -> list[dict[str, str]]:

@@ -150,8 +150,11 @@ def write_widths_report(widths: Record, case: str, out: Path) -> Path:
 def _sheet(widths: Record, case: str) -> Sheet:
     asked, rows = widths["settings"], widths["rows"]
     figures = (
-        ("predicted, on average", _bits(widths["predicted"])),
-        ("measured", _bits(widths["measured"]) if asked["check"] else "not asked"),
+        ("predicted, on average", _bits(widths["predicted"], "none")),
+        (
+            "measured",
+            _bits(widths["measured"], "none") if asked["check"] else "not asked",
+        ),
         ("provable", _bits(widths["provable"])),
     )
     return Sheet(
@@ -178,8 +181,8 @@ def _down(share: float) -> float:
     return round(100 * math.sqrt(max(1 - share, 0.0)), 2)
 
 
-def _bits(width: int | None) -> str:
-    return "no statement" if width is None else f"{width} bits"
+def _bits(width: int | None, none: str = "no statement") -> str:
+    return none if width is None else f"{width} bits"
 
 
 def _dot(row: Record, place: int, count: int) -> Dot:
