@@ -78,6 +78,7 @@ def test_the_page_shows_every_number_and_escapes_every_name(tmp_path: Path) -> N
     assert "1 of 3 images without a number" in text
     assert "+1.00" in text and "+1.90" in text and "not defined" in text
     assert '<span class="bad">1</span>' in text
+    assert "norms of operators multiplied" in text and "the less of both" not in text
     assert "violated on 1 of the images" in text
     # What has no number has no line.
     assert "nothing</bdi>" not in text

@@ -28,6 +28,19 @@ LABELS = {
     "measured": "reached by a perturbation that was tried",
 }
 
+# What estimates are called, by a word of their names.
+TERMS = {
+    "product": "norms of operators multiplied from step to step",
+    "interval": "how far each element, and all together, can move: the less of both",
+    "linearised": "where the derivative leads, and how far the rest can bend",
+    "certified": "the least of these three, for each image",
+    "inputs": "move by such a share of their own size",
+    "words": "stored ones, each off by such a share of its own size",
+    "float32": "every word and every sum is rounded as in that format",
+    "bfloat16": "the same; sums inside an operator are of float32",
+    "float16": "the same; sums inside an operator are of float32",
+}
+
 
 class ClaimRecord(TypedDict):
     """What is said of each image: a name, its label, and a number or None."""
@@ -175,6 +188,7 @@ def write_sensitivity_report(record: SensitivityRecord, out: Path) -> Path:
         gaps=[gap for table in record["tightness"] for gap in _gaps(table)],
         violated=_violated(record["tightness"]),
         labels=LABELS,
+        terms=_terms(record["estimates"]),
     )
     with writing(out, ELSEWHERE):
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -185,6 +199,12 @@ def write_sensitivity_report(record: SensitivityRecord, out: Path) -> Path:
 def _estimates(claims: Sequence[ClaimRecord]) -> Lanes | None:
     lines = _spreads((c["name"], c["label"], c["values"]) for c in claims)
     return _lanes("", lines) if lines else None
+
+
+def _terms(claims: Sequence[ClaimRecord]) -> dict[str, str]:
+    """Return what names on the page mean, of those that are there."""
+    words = {word.strip(",:") for claim in claims for word in claim["name"].split()}
+    return {term: text for term, text in TERMS.items() if term in words}
 
 
 def _growth(table: TightnessRecord) -> Lanes:
