@@ -100,6 +100,7 @@ class Explained:
             "known causes": {} if known is None else dict(Counter(known.tolist())),
             "classes": classes,
             "classes without a failure": spared,
+            "recorded": sorted(failures.recorded),
             "pipeline": self.pipeline.name,
             "settings": repr(self.pipeline),
             "seed": self.seed,

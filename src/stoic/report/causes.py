@@ -60,7 +60,7 @@ class Sheet:
         name: That a person has given it; empty if none has.
         size: Its images.
         share: Of all failures, as text.
-        rule: What its images have in common.
+        rule: What its images have in common; empty if nothing is recorded of any.
         facts: Names and what is said of them: right and named classes, causes.
         typical: Images with source, heat, name, label and predicted.
         borderline: Likewise.
@@ -160,8 +160,7 @@ def _page(told: Record) -> Page:
         settings=told["settings"],
         chosen=tuple((name, _text(value)) for name, value in told["chosen"].items()),
         sheets=tuple(
-            _sheet(number, own, told["failures"])
-            for number, own in enumerate(told["clusters"])
+            _sheet(number, own, told) for number, own in enumerate(told["clusters"])
         ),
         noise=len(told["noise"]),
         noise_shown=told["noise shown"],
@@ -214,15 +213,15 @@ def _text(value: float | str) -> str:
     return value if isinstance(value, str) else f"{value:.4g}"
 
 
-def _sheet(number: int, own: Record, failures: int) -> Sheet:
+def _sheet(number: int, own: Record, told: Record) -> Sheet:
     facts = [("is", own["labels"]), ("read as", own["predicted"])]
     facts += [("known causes", own["scenarios"])] if own["scenarios"] else []
     return Sheet(
         number=number,
         name=own.get("name", ""),
         size=own["size"],
-        share=f"{own['size'] / failures:.1%}",
-        rule=_rule(own["rule"]),
+        share=f"{own['size'] / told['failures']:.1%}",
+        rule=_rule(own["rule"]) if told["recorded"] else "",
         facts=tuple((name, counted(counts)) for name, counts in facts),
         typical=own["typical"],
         borderline=own["borderline"],

@@ -43,7 +43,9 @@ def tables(found: Explained, record: dict[str, Any]) -> list[str]:
     """
     from stoic.report.causes import counted, spared
 
-    rows = [_row(number, own) for number, own in enumerate(record["clusters"])]
+    ruled = bool(record["recorded"])
+    clusters = enumerate(record["clusters"])
+    rows = [_row(number, own, ruled=ruled) for number, own in clusters]
     summary = (
         f"{record['failures']:,} failures in {len(rows)} clusters, "
         f"{len(record['noise']):,} in none ({record['pipeline']})"
@@ -78,18 +80,15 @@ def _again(found: Explained) -> list[str]:
     return ["\n".join(lines)] if lines else []
 
 
-def _row(number: int, own: dict[str, Any]) -> dict[str, str]:
+def _row(number: int, own: dict[str, Any], *, ruled: bool) -> dict[str, str]:
     row = {"cluster": str(number), "images": f"{own['size']:,}"}
     row |= {"name": own["name"] or "-"} if "name" in own else {}
     if own["scenarios"]:
         name, count = own["scenarios"][0]
         row["known cause"] = f"{name or 'not known'} {count / own['size']:.0%}"
+    row |= {"of": own["labels"][0][0], "read as": own["predicted"][0][0]}
     rule = " and ".join(own["rule"]["rule"]) or "-"
-    return row | {
-        "of": own["labels"][0][0],
-        "read as": own["predicted"][0][0],
-        "rule": rule,
-    }
+    return row | ({"rule": rule} if ruled else {})
 
 
 def _scores(found: Explained) -> list[str]:
