@@ -156,12 +156,24 @@ def _joined(network: Any, ids: Tensor) -> Tensor:
         return torch.cat([network.bag(ids), network.table(ids[:, 0])], 1)
 
 
+def test_attacks_begin_at_a_value_that_an_operator_keeps_for_its_way_back() -> None:
+    network = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 2)).eval()
+    x = torch.randn(3, 3)
+
+    found = condition(network, x, beginning_at="linear", radii=(1e-6,), formats=())
+
+    assert not any(gap.violations for each in found.tightness for gap in each.gaps)
+
+
 def test_the_command_begins_at_a_value(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["sensitivity", "digits", "--inputs", "4", "--formats", "", "--no-attacks"]
+    words = ["sensitivity", "digits", "--inputs", "4", "--formats", ""]
+    words += ["--radius", "1e-5"]
     assert main([*words, "--beginning-at", "relu", "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["settings"]["beginning_at"] == "relu"
     assert "conv1" not in [layer["name"] for layer in record["layers"]]
+    (growth,) = record["tightness"]
+    assert not any(gap["violations"] for gap in growth["gaps"])
 
     assert main([*words, "--beginning-at", "nothing"]) == 2
     told = capsys.readouterr().err.splitlines()

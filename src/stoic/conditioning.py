@@ -235,7 +235,7 @@ def _check(chosen: ConditionSettings) -> None:
         Perturbation(radius=radius, norm=chosen.norm)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def _beginning(
     program: Program, given: Inputs, chosen: ConditionSettings
 ) -> tuple[Program, Inputs]:

@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 
-from stoic.network.program import First, Program, Step, Values, refs
+from stoic.network.program import First, Program, Ref, Step, Values, refs
 from stoic.network.smooth import floats
 
 __all__ = ["beginning_at", "beginnings"]
 
 _ATEN = torch.ops.aten
+_SIZE = _ATEN.sym_size.int
 _BAGS = (_ATEN.embedding_bag.padding_idx, _ATEN._embedding_bag.default)
 
 
@@ -42,12 +43,20 @@ def beginning_at(
             f"beginning_at must be a value of floating-point numbers, got {name!r}; "
             f"choose one such as {', '.join(_likely(program, values))}"
         )
-    steps = _live(program, name)
+    steps = tuple(_counting(step, program, name) for step in _live(program, name))
     read = {*refs(program.outputs), *(each for step in steps for each in step.inputs)}
     given = {name: value, **dict(zip(program.inputs, leaves, strict=True))}
     left = [each for each in given if each == name or each in read]
     cut = replace(program, steps=steps, inputs=tuple(left))
     return cut, tuple(given[each] for each in left)
+
+
+def _counting(step: Step, program: Program, name: str) -> Step:
+    """Return a step that takes the number of inputs from the value begun at."""
+    if step.op is not _SIZE or step.args[1] != 0:
+        return step
+    ours = isinstance(step.args[0], Ref) and step.args[0].name in program.inputs
+    return replace(step, args=(Ref(name), 0)) if ours else step
 
 
 def beginnings(program: Program, leaves: Sequence[Any]) -> list[str]:

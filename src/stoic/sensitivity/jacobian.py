@@ -78,7 +78,7 @@ def function_of(program: Program, double: bool = True) -> Function:
     if len(program.inputs) != 1:
         raise ValueError(
             f"program must have one input, got {', '.join(program.inputs) or 'none'}; "
-            "give a function of the one to perturb"
+            "give a function of the one to perturb, or bounds alone: --no-attacks"
         )
     smooth = wide(smoothed(program)) if double else smoothed(program)
     (name,) = program.inputs
