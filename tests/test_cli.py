@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from stoic.cli import commands
+from stoic.cli import progress as cli_progress
 from stoic.cli.commands import main
 from stoic.estimates import TABLES
 from stoic.estimates.measured import open_measured
@@ -390,3 +392,17 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.strip()[0].isdigit()
     assert main(["pvf", "--help"]) == 0
     assert "--fail-above" in capsys.readouterr().out
+
+
+def test_a_line_of_progress_tells_no_pace_that_is_not_known_and_no_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cli_progress, "_FIRST_S", 0.0)
+    monkeypatch.setattr(cli_progress, "_EVERY_S", 0.0)
+    said: list[str] = []
+    with cli_progress.lines(said.append, "inputs") as told:
+        for done in (2, 3, 4):
+            told(done, 4)
+    assert said[0] == "2 of 4 inputs"
+    assert len(said) == 2
+    assert re.fullmatch(r"3 of 4 inputs, [\d.]+/s, about \d+ s left", said[1])
