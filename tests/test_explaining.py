@@ -36,6 +36,7 @@ from stoic.explaining import (
     compare,
     compared,
     extractors,
+    kept_tables,
     pipeline_of,
 )
 from stoic.improving import improve
@@ -302,6 +303,8 @@ def test_pipelines_are_compared_and_the_best_is_first(tmp_path: Path) -> None:
     assert len({each["pipeline"] for each in records}) == 2
     worths = [own["purity"] * own["coverage"] for own in records]
     assert worths == sorted(worths, reverse=True)
+    (told,) = kept_tables(tmp_path, pipelines[0], asked, 0)
+    assert np.array_equal(told, Layers()(asked, 0))
     best = compared(outcomes[::-1], asked)
     assert best.judged[0].worth == worths[0]
     assert best.best is best.judged[0].outcome

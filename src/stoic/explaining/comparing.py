@@ -13,13 +13,15 @@ from stoic.causes.effects import Runs, explained, pairs
 from stoic.causes.effects.levels import standings
 from stoic.causes.failures import Inquiry
 from stoic.causes.grid import Grid, Outcome
-from stoic.causes.pipeline import Pipeline
+from stoic.causes.pipeline import Features, Pipeline
 from stoic.causes.scores.truth import Truth
+from stoic.causes.stages import extract, table
+from stoic.causes.store import Store, content
 from stoic.explaining.finding import known_causes
 from stoic.explaining.judging import FACTORS, Judged, judge, parts_of
 from stoic.explaining.pipelines import all_pipelines
 
-__all__ = ["SCORES", "Comparison", "compare", "compared"]
+__all__ = ["SCORES", "Comparison", "compare", "compared", "kept_tables"]
 
 SCORES = ("purity", "coverage")
 """By which pipelines are compared where causes are known."""
@@ -153,6 +155,22 @@ def compared(outcomes: Iterable[Outcome], inquiry: Inquiry) -> Comparison:
     # Whatever has clusters is better than what has none.
     order = sorted(judged, key=lambda own: (own.outcome.clusters is None, -own.worth))
     return Comparison(tuple(order))
+
+
+def kept_tables(
+    folder: Path, pipeline: Pipeline, inquiry: Inquiry, seed: int
+) -> tuple[Features, ...]:
+    """Return what the extractor of a pipeline has told in a folder of stages.
+
+    Args:
+        folder: That `compare` was given.
+        pipeline: That could run; no mix of extractors.
+        inquiry: As for `compare`.
+        seed: As for `compare`.
+    """
+    store = Store(folder)
+    made = extract(store, pipeline.extractor, inquiry, content(inquiry), seed)
+    return (table(store, made),)
 
 
 def _mean_and_worst(judged: Sequence[Judged], name: str) -> dict[str, float]:

@@ -162,7 +162,13 @@ def _best(
 ) -> tuple[Explained, dict[str, Any]]:
     """Return what the best of all pipelines has found, and how all of them compare."""
     from stoic.causes.grid import GridError
-    from stoic.explaining import all_pipelines, compare, compared, explained
+    from stoic.explaining import (
+        all_pipelines,
+        compare,
+        compared,
+        explained,
+        kept_tables,
+    )
 
     # Images say nothing of a flipped bit.
     more = () if of is Of.mistakes else ("markers",)
@@ -173,7 +179,9 @@ def _best(
     best = found.best
     assert best.clusters is not None and best.points is not None
     given = inquiry, best.pipeline, how["seed"], best.points, best.clusters
-    return explained(*given), found.as_record()
+    kept = how["folder"]
+    told = kept_tables(kept, best.pipeline, inquiry, how["seed"]) if kept else ()
+    return explained(*given, told), found.as_record()
 
 
 def _write(shown: dict[str, Any], found: Explained, out: Path) -> None:
