@@ -5,7 +5,7 @@ cause each, failures are drawn so that one cause has a small share and the other
 theirs; each cause is the rare one in turn. A way to look is features, clusters and an
 order, announced without any cause known. Counted are the images until all causes have
 been seen: on average, in 95 % of draws, and the latter as a share of what random order
-takes, which is exact, with an interval by a bootstrap of pools and causes. Each seed
+takes, which is exact, with an interval by a bootstrap of each cause's draws. Each seed
 has a pool of its own; the way is chosen on the first half of the seeds, by the mean
 share over all three frequencies, and what counts is the second half, where nothing was
 chosen. Counts are kept as they come with ``--record``, and a run goes on from them,
@@ -226,28 +226,23 @@ def _inspected(
     randoms = [_random(tuple(row["held"])) for row in own]
     taken = np.array([row["taken"] for row in own])
     found = Inspection.of(taken.tolist(), randoms)
-    groups = np.array([f"{row['seed']} {row['rare']}" for row in own])
-    low, high = (each / found.random_reliable for each in _interval(taken, groups))
+    rare = np.array([row["rare"] for row in own])
+    low, high = (each / found.random_reliable for each in _interval(taken, rare))
     return found.as_record() | {"low": low, "high": high}
 
 
 def _interval(
-    taken: NDArray[np.int64], groups: NDArray[np.str_], times: int = 2000
+    taken: NDArray[np.int64], rare: NDArray[np.str_], times: int = 2000
 ) -> tuple[float, float]:
-    """Where the number for 95 % of draws lies, by a bootstrap over pools and causes."""
+    """Where the number for 95 % of draws lies, by a bootstrap of each cause's draws."""
     rng = np.random.default_rng(0)
-    parts = [taken[groups == name] for name in np.unique(groups)]
+    parts = [taken[rare == name] for name in np.unique(rare)]
     several = [
-        np.quantile(
-            np.concatenate(
-                [parts[n] for n in rng.integers(len(parts), size=len(parts))]
-            ),
-            0.95,
-            method="inverted_cdf",
-        )
+        np.concatenate([rng.choice(part, len(part)) for part in parts])
         for _ in range(times)
     ]
-    low, high = np.quantile(several, (0.025, 0.975))
+    reliable = np.quantile(several, 0.95, axis=1, method="inverted_cdf")
+    low, high = np.quantile(reliable, (0.025, 0.975))
     return float(low), float(high)
 
 
