@@ -6,15 +6,17 @@ the largest of each input, and rounded up.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from stoic.sensitivity.operators.contract import UP, Alone, length
 
-__all__ = ["Amounts", "Weights"]
+__all__ = ["Amounts", "Sums", "Weights"]
 
 # Room for some roundings of float32, relative.
 _ROOM = 1 + 2.0**-19
@@ -88,7 +90,7 @@ class Amounts:
         energy = self.above[more].sign()
         return replace(self, bounded_at=tuple(at), energy=energy, norm=known[more])
 
-    @property
+    @cached_property
     def both(self) -> Tensor:
         """Of either direction, together."""
         # The result is rounded up where it is summed.
@@ -96,7 +98,12 @@ class Amounts:
             return self.above
         return self.above + self.below
 
-    @property
+    @cached_property
+    def one_way(self) -> bool:
+        """Whether no element is off in both directions; of some weights some are."""
+        return self.below is not None and not bool(self.below.any())
+
+    @cached_property
     def apart(self) -> Tensor:
         """Upwards less downwards."""
         if self.below is None or not self.below.dim():
@@ -117,6 +124,101 @@ class Amounts:
         return replace(self, above=alone.sums(above, size), below=below, energy=energy)
 
 
+@dataclass(frozen=True)
+class Sums:
+    """Amounts times gradients of some outputs, added up and not yet rounded up.
+
+    Each is [perturbations, inputs, outputs].
+
+    Args:
+        both: Of amounts in either direction, with sizes of gradients.
+        apart: Of those upwards less those downwards, with gradients; where they differ.
+        squares: Of energies, with squared gradients; where there are any.
+        signed: The same with the signs of gradients; where amounts have one direction.
+    """
+
+    both: Tensor
+    apart: Tensor | None = None
+    squares: Tensor | None = None
+    signed: Tensor | None = None
+
+    @classmethod
+    def joined(cls, parts: Sequence[Sums]) -> Sums:
+        """Put those of several parts of the outputs together."""
+        if len(parts) == 1:
+            return parts[0]
+        every = ((p.both, p.apart, p.squares, p.signed) for p in parts)
+        return cls(*(_beside(each) for each in zip(*every, strict=True)))
+
+    def bounds(self, amounts: Amounts, top: Tensor) -> tuple[Tensor, Tensor]:
+        """Return how far outputs may rise, and fall: [perturbations, outputs, inputs].
+
+        Nothing is known where a number is not finite.
+
+        Args:
+            amounts: Of which these are the sums.
+            top: Largest sizes of the gradients, [inputs, *value].
+        """
+        up = _Up.of(top)
+        both, scale = up.sum(self.both), amounts.scale[:, None]
+        if self.apart is None:
+            rise = fall = _known(both * scale)
+        else:
+            halves = up.halves(both, self.apart)
+            rise, fall = (_known(half * scale) for half in halves)
+        if self.squares is None or amounts.norm is None:
+            return rise, fall
+        at, norm = list(amounts.bounded_at), amounts.norm[:, None]
+        rise, fall = rise.clone(), fall.clone()
+        longest = up.lengths(self.squares, self.signed)
+        for sizes, most in zip((rise, fall), longest, strict=True):
+            sizes[at] = torch.minimum(sizes[at], _known(most * norm))
+        return rise, fall
+
+
+def _beside(parts: Sequence[Tensor | None]) -> Any:
+    known = [part for part in parts if part is not None]
+    return torch.cat(known, 2) if known else None
+
+
+@dataclass(frozen=True)
+class _Up:
+    """How sums are rounded up.
+
+    Args:
+        slack: What one is off by, relative to that of absolute terms.
+        floor: What float32 has no numbers for, at most, [1, 1, inputs].
+    """
+
+    slack: float
+    floor: Tensor
+
+    @classmethod
+    def of(cls, top: Tensor) -> _Up:
+        """Round sums as long as gradients that are no larger, [inputs, *value]."""
+        flat = top.flatten(1)
+        terms, largest = flat.shape[1], flat.amax(1).double()
+        share = (terms + 256) * (2.0**-23 if terms <= _MANY else 2.0**-50)
+        return cls(share + 2.0**-21, _FLOOR * terms * (1 + largest + largest**2))
+
+    def sum(self, found: Tensor) -> Tensor:
+        """Return a sum of terms that are not negative, with outputs before inputs."""
+        return found.mT.double() * (1 + self.slack) + self.floor
+
+    def halves(self, both: Tensor, apart: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what rises, and what falls, of sums of both and their difference."""
+        more, apart = both * self.slack, apart.mT.double()
+        return (both + apart) / 2 + more, (both - apart) / 2 + more
+
+    def lengths(self, squares: Tensor, signed: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return 2-norms of the gradients that rise by amounts, and that fall."""
+        both = self.sum(squares)
+        if signed is None:
+            return both.sqrt(), both.sqrt()
+        rise, fall = self.halves(both, signed)
+        return rise.clamp(min=0.0).sqrt() * UP, fall.clamp(min=0.0).sqrt() * UP
+
+
 class Weights:
     """Gradients of some outputs, as weights of amounts.
 
@@ -132,72 +234,33 @@ class Weights:
         self._signed, self._size = (
             each.flatten(2).permute(1, 2, 0) for each in (gradient, size)
         )
-        largest = self.top.flatten(1).amax(1)[:, None].double()
-        self._floor = _FLOOR * (1 + largest + largest**2)
-        self._elements = self._signed.shape[1]
 
     @cached_property
-    def _squares(self) -> tuple[Tensor, Tensor]:
-        """Squared gradients, and the same with signs."""
-        return self._size.square(), self._size * self._signed
+    def _squares(self) -> Tensor:
+        return self._size.square()
 
-    def of(self, amounts: Amounts) -> tuple[Tensor, Tensor]:
-        """Return how far outputs may rise, and fall: [perturbations, outputs, inputs].
+    @cached_property
+    def _squares_signed(self) -> Tensor:
+        return self._size * self._signed
 
-        Nothing is known where a number is not finite.
-        """
-        both, scale = self._sum(self._size, amounts.both), amounts.scale[:, None]
-        if amounts.below is None:
-            rise = fall = _known(both * scale)
-        else:
+    def of(self, amounts: Amounts) -> Sums:
+        """Add up amounts with these as weights."""
+        both, energy = self._product(self._size, amounts.both), amounts.energy
+        apart = squares = signed = None
+        if amounts.below is not None:
             apart = self._product(self._signed, amounts.apart)
-            halves = _halves(both, apart, self._slack)
-            rise, fall = (_known(half * scale) for half in halves)
-        if amounts.energy is None or amounts.norm is None:
-            return rise, fall
-        at, norm = list(amounts.bounded_at), amounts.norm[:, None]
-        up, down = self._lengths(amounts, amounts.energy)
-        rise, fall = rise.clone(), fall.clone()
-        rise[at] = torch.minimum(rise[at], _known(up * norm))
-        fall[at] = torch.minimum(fall[at], _known(down * norm))
-        return rise, fall
-
-    def _lengths(self, amounts: Amounts, energy: Tensor) -> tuple[Tensor, Tensor]:
-        """Return 2-norms of the gradients that rise by amounts, and that fall."""
-        squares, signed = self._squares
-        both = self._sum(squares, energy)
-        # Some elements, of some weights, may be off in both directions.
-        if amounts.below is None or bool(amounts.below.any()):
-            return both.sqrt(), both.sqrt()
-        rise, fall = _halves(both, self._product(signed, energy), self._slack)
-        return (
-            rise.clamp(min=0.0).sqrt() * UP,
-            fall.clamp(min=0.0).sqrt() * UP,
-        )
-
-    def _sum(self, weights: Tensor, sizes: Tensor) -> Tensor:
-        """Add up amounts with weights, none negative, rounded up."""
-        found = self._product(weights, sizes) * (1 + self._slack)
-        return found + (self._floor * self._elements).T
-
-    @property
-    def _slack(self) -> float:
-        """What a sum is off by, relative to that of absolute terms."""
-        terms = self._elements
-        return (terms + 256) * (2.0**-23 if terms <= _MANY else 2.0**-50) + 2.0**-21
+        if energy is not None:
+            squares = self._product(self._squares, energy)
+            if amounts.one_way:
+                signed = self._product(self._squares_signed, energy)
+        return Sums(both, apart, squares, signed)
 
     def _product(self, weights: Tensor, sizes: Tensor) -> Tensor:
-        """Return sums of both, [perturbations, outputs, inputs]; in float64 if many."""
+        """Return sums of both; in float64 if there are many terms."""
         rows = sizes.flatten(2).transpose(0, 1)
-        if self._elements > _MANY:
+        if rows.shape[2] > _MANY:
             rows, weights = rows.double(), weights.double()
-        return torch.bmm(rows, weights).permute(1, 2, 0).double()
-
-
-def _halves(both: Tensor, apart: Tensor, slack: float) -> tuple[Tensor, Tensor]:
-    """Return what rises, and what falls, of sums of both and of their difference."""
-    more = both * slack
-    return (both + apart) / 2 + more, (both - apart) / 2 + more
+        return torch.bmm(rows, weights).transpose(0, 1)
 
 
 def _is_single(most: Tensor) -> bool:

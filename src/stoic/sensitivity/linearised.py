@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from stoic.sensitivity.amounts import Amounts, Weights
+from stoic.sensitivity.amounts import Amounts, Sums, Weights
 from stoic.sensitivity.operators.contract import OWN, UP, Alone, two_norm
 from stoic.sensitivity.reach import Passed, Reach, Reaches
 
@@ -86,7 +86,9 @@ def linearised_by(reaches: Reaches, scores: str, wanted: Tensor) -> list[Lineari
     lost = torch.zeros_like(reaches.moved(scores).norm)
     for name in tops.reached(legs):
         lost = lost + _lost_of(legs[name], tops)
-    return _of_parts(parts, lost)
+    names = parts[0].gradients
+    gradients = {name: torch.cat([p.gradients[name] for p in parts]) for name in names}
+    return _together(gradients, _added(parts, added, tops), lost)
 
 
 @dataclass(frozen=True)
@@ -186,12 +188,15 @@ def _leg(reaches: Reaches, passed: Passed) -> _Leg:
 
 @dataclass(frozen=True)
 class _Back:
-    """What one way back found, of some outputs."""
+    """What one way back found, of some outputs.
+
+    Args:
+        gradients: Of each input of the program, by name.
+        sums: Of what legs add, by their name.
+    """
 
     gradients: Mapping[str, Tensor]
-    rise: Tensor
-    fall: Tensor
-    by_step: Mapping[str, Tensor]
+    sums: Mapping[str, Sequence[Sums]]
 
 
 def _way_back(
@@ -201,26 +206,20 @@ def _way_back(
     seed: Tensor,
     tops: _Tops,
 ) -> _Back:
-    gradients = {scores: seed}
-    rise = fall = torch.zeros(())
-    by_step: dict[str, Tensor] = {}
+    gradients, sums = {scores: seed}, {}
     for name, leg in reversed([*legs.items()]):
         if name not in gradients:
             continue
         gradient = gradients.pop(name)
         weights = Weights(gradient)
         tops.note(name, weights.top)
-        for amounts in added[name]:
-            up, down = weights.of(amounts)
-            rise, fall = rise + up, fall + down
-            most = torch.maximum(up, down)
-            by_step[amounts.step] = by_step.get(amounts.step, 0.0) + most
+        sums[name] = [weights.of(amounts) for amounts in added[name]]
         for at, (read, found) in enumerate(_back(leg, gradient, tops)):
             if read in gradients:
                 found = gradients[read] + found
                 tops.note((name, at, "added"), found.abs().amax(0))
             gradients[read] = found
-    return _Back(gradients, rise, fall, by_step)
+    return _Back(gradients, sums)
 
 
 def _back(leg: _Leg, gradient: Tensor, tops: _Tops) -> Iterator[tuple[str, Tensor]]:
@@ -280,25 +279,33 @@ def _floored(largest: Tensor) -> Tensor:
     return largest.double() + 1e-37
 
 
-def _of_parts(parts: Sequence[_Back], lost: Tensor) -> list[Linearised]:
-    """Put together what was found of some outputs at a time, by perturbation."""
-    names, steps = parts[0].gradients, parts[0].by_step
-    gradients = {name: _joined([p.gradients[name] for p in parts], 0) for name in names}
-    by_step = {
-        step: _joined([p.by_step[step] for p in parts], 1).norm(dim=1) for step in steps
-    }
-    rise, fall = (
-        _joined([getattr(part, name) for part in parts], 1) + lost[:, None]
-        for name in ("rise", "fall")
-    )
+def _added(
+    parts: Sequence[_Back], added: Mapping[str, Sequence[Amounts]], tops: _Tops
+) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """Yield how far each step lifts and lowers outputs, by name."""
+    for name in parts[0].sums:
+        every = zip(*(part.sums[name] for part in parts), strict=True)
+        for amounts, sums in zip(added[name], every, strict=True):
+            both = Sums.joined(sums).bounds(amounts, tops.sizes[name])
+            yield amounts.step, *both
+
+
+def _together(
+    gradients: Mapping[str, Tensor],
+    added: Iterable[tuple[str, Tensor, Tensor]],
+    lost: Tensor,
+) -> list[Linearised]:
+    """Add up what steps add and what was lost, by perturbation."""
+    by_step: dict[str, Tensor] = {}
+    rise = fall = lost[:, None]
+    for step, up, down in added:
+        rise, fall = rise + up, fall + down
+        by_step[step] = by_step.get(step, 0.0) + torch.maximum(up, down)
+    norms = {step: most.norm(dim=1) for step, most in by_step.items()}
     return [
         Linearised(
             *(gradients, rise[at], fall[at]),
-            {step: norms[at] for step, norms in by_step.items()},
+            {step: norm[at] for step, norm in norms.items()},
         )
         for at in range(len(lost))
     ]
-
-
-def _joined(parts: Sequence[Tensor], dim: int) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat([*parts], dim)
