@@ -34,7 +34,7 @@ _MOST_SCORES = 128
 # Differences of scores times inputs that are followed back at once, for memory's sake.
 _MOST_ROWS = 128
 # Numbers of the largest value of all inputs that are bounded together.
-_CACHED = 1 << 19
+_CACHED = 1 << 18
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,8 @@ from stoic.sensitivity.reach import Passed, Reach, Reaches
 __all__ = ["Linearised", "linearised", "linearised_by"]
 
 _SINGLE = 2.0**-23
-# Numbers of the largest gradient at once: what is done once for all shares them.
-_AT_ONCE = 1 << 23
+# Numbers of the largest gradient at once: few enough for a cache, and for few calls.
+_AT_ONCE = 1 << 22
 
 
 @dataclass(frozen=True)

@@ -303,7 +303,8 @@ def _count(leaves: Sequence[Any]) -> int:
 
 
 def _check_finite(call: Call) -> None:
-    if not bool(call.result.isfinite().all()):
+    # A sum is finite only of finite numbers, and much faster than to ask each.
+    if not math.isfinite(call.result.sum()) and not bool(call.result.isfinite().all()):
         raise NotFiniteError.of(call.step.path or call.step.name, call.result)
 
 

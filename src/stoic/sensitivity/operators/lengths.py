@@ -58,7 +58,9 @@ def length(most: Tensor) -> Tensor:
     trusted = (norm >= _SMALL_SINGLE) & norm.isfinite()
     if not bool(trusted.all()):
         for at in (~trusted.all(1)).nonzero().flatten().tolist():
-            norm[at] = two_norm(most[at].double().reshape(norm.shape[1], -1))
+            # Most are so small because they are 0.
+            if bool(most[at].any()):
+                norm[at] = two_norm(most[at].double().reshape(norm.shape[1], -1))
     return norm
 
 
