@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from stoic.campaign.checks import check_count, check_inputs, check_processor
 from stoic.campaign.untouched import untouched
 from stoic.network.captured import CapturedSubject
-from stoic.network.memory import kept_memory
+from stoic.network.memory import kept_memory, settled_objects
 from stoic.network.prepare import prepare
 from stoic.network.program import Program
 from stoic.network.smooth import floats
@@ -202,7 +202,7 @@ def condition(
     check_inputs(given, None)
     check_processor(network, given)
     # Bounds make many large tensors, whose memory would be fresh each time.
-    with untouched(network), kept_memory():
+    with untouched(network), kept_memory(), settled_objects(collected=False):
         subject = prepare(network, given)
         if not isinstance(subject, CapturedSubject):
             raise ValueError(

@@ -70,7 +70,7 @@ def max_pool_apart(crossings: Crossings) -> Turns | None:
         return None
     windows, (moved,) = Windows.of(call), crossings.moved
     known = crossings.once("tiles", lambda: _Tiles.of(call, value, windows))
-    places = windows.places(moved.most)
+    places = [place.contiguous() for place in windows.places(moved.most)]
     mean = places[0] * known.share[0]
     for place, share in zip(places[1:], known.share[1:], strict=True):
         mean.addcmul_(place, share)
@@ -256,12 +256,20 @@ class Windows:
 
     def sums_of(self, value: Tensor, numbers: Tensor) -> Tensor:
         """Multiply elements of a value with numbers, and add up those of a window."""
-        pairs = zip(self.places(value), self.places(numbers), strict=True)
-        (first, number), *rest = pairs
-        total = first * number
-        for place, number in rest:
-            total.addcmul_(place, number)
-        return total
+        (rows, columns), (high, wide) = self.shape, self.kernel
+        # Rows first: these lie in one piece.
+        total: Tensor | None = None
+        for at in range(high):
+            lines, own = (
+                each[..., at : rows * high : high, : columns * wide]
+                for each in (value, numbers)
+            )
+            total = lines * own if total is None else total.addcmul_(lines, own)
+        assert total is not None
+        first, *rest = (total[..., at::wide] for at in range(wide))
+        for place in rest:
+            first = first + place
+        return first
 
     def _filled(self, grid: Tensor) -> Tensor:
         whole = grid.flatten(-4, -3).flatten(-2)
