@@ -136,8 +136,12 @@ def test_what_is_infinite_stays_so_and_spoils_nothing_else() -> None:
 class Pooled(nn.Module):
     """A maximum of windows, with a row and a column that are in none."""
 
+    def __init__(self, stride: int = 2) -> None:
+        super().__init__()
+        self.stride = stride
+
     def forward(self, x: Tensor) -> Tensor:
-        return nn.functional.max_pool2d(x, 2)
+        return nn.functional.max_pool2d(x, 2, self.stride)
 
 
 def test_maxima_of_ties_bend_as_far_as_corners_do_and_only_upwards() -> None:
@@ -165,6 +169,24 @@ def test_maxima_of_ties_bend_as_far_as_corners_do_and_only_upwards() -> None:
         largest = torch.maximum(largest, bend)
 
     assert (largest > 0.6 * passed.turn.bend).all()
+
+
+@pytest.mark.parametrize("stride", [2, 3])
+def test_winner_and_rival_of_a_maximum_may_move_apart(stride: int) -> None:
+    """Both by a half of the square: what is bent by is sqrt(2) times the norm."""
+    x = torch.tensor([1.0, 1 - 2.0**-20, -9.0, -9.0]).reshape(1, 1, 2, 2)
+    subject = prepare(Pooled(stride).eval(), Inputs((x,), {}))
+    assert isinstance(subject, CapturedSubject)
+    (name,) = subject.program.output_names
+    reach = reached(subject.program, [x], Perturbation(radius=2.0**-9))
+    (given,) = reach.given.values()
+    by = torch.tensor([-1.0, 1.0, 0.0, 0.0]).reshape(x.shape).double()
+    d = by * given.norm / 2**0.5
+
+    moved = nn.functional.max_pool2d(x.double() + d, 2, stride)
+
+    bend = moved - reach.values[name] - d[:, :, :1, :1]
+    assert (reach.passed[name].turn.bend_norm >= bend.flatten()).all()
 
 
 def test_upper_bounds_alone_hold_and_are_close_to_brackets() -> None:

@@ -14,8 +14,9 @@ __all__ = ["about_largest", "largest_singular"]
 # Narrower matrices are decomposed, also where it is one of real numbers; of wider ones
 # a guess is proved.
 _DECOMPOSED, _ONE = 48, 256
-# Steps of a power iteration, and its vectors, for many matrices and for few.
-_MANY, _FEW = (30, 2), (80, 6)
+# Steps of a power iteration, and its vectors, for many matrices, for few, and where
+# little hangs on it.
+_MANY, _FEW, _ROUGH = (30, 2), (80, 6), (10, 2)
 # Steps after which vectors are made orthogonal again.
 _APART = 5
 # Of many matrices the largest few are looked at first.
@@ -44,10 +45,10 @@ def largest_singular(matrices: Tensor, known: float = 0.0) -> float:
 
 def about_largest(matrices: Tensor) -> float:
     """Return about the same, and no more than roundings above it, in less time."""
-    many = _lying(matrices)
+    many = matrices.flatten(0, -3)
     sizes = torch.linalg.vector_norm(_reals(many).flatten(1), dim=1)
-    first = many[sizes.topk(min(_FIRST, len(many))).indices]
-    return math.sqrt(max(_about(_gram(first)), 0.0))
+    gram = _gram(_lying(many[sizes.topk(min(_FIRST, len(many))).indices]))
+    return math.sqrt(max(_guess(gram, _ROUGH), 0.0))
 
 
 def _lying(matrices: Tensor) -> Tensor:
@@ -139,14 +140,14 @@ def _about(gram: Tensor) -> float:
     """Return about the largest eigenvalue of some matrices."""
     if gram.shape[-1] <= _DECOMPOSED:
         return float(torch.linalg.eigvalsh(gram).max())
-    return _guess(gram)
+    return _guess(gram, _FEW if len(gram) <= 4 else _MANY)
 
 
-def _guess(gram: Tensor) -> float:
+def _guess(gram: Tensor, how: tuple[int, int]) -> float:
     """Return about the largest eigenvalue of all."""
     chance = torch.Generator().manual_seed(0)
-    steps, beside = _FEW if len(gram) <= 4 else _MANY
-    shape = (len(gram), gram.shape[-1], beside)
+    steps, beside = how
+    shape = (len(gram), gram.shape[-1], min(beside, gram.shape[-1]))
     start = torch.randn(shape, generator=chance, dtype=torch.float64)
     scale, vectors = float(_trace(gram).max()), start.to(gram.dtype)
     if scale == 0:
