@@ -314,7 +314,8 @@ def _convolution(call: Call) -> _Map:
         return result
 
     def back(gradient: Tensor, filters: Tensor) -> Tensor:
-        like = gradient.new_empty(1).expand(len(gradient), *shape)
+        # Only its shape is read; one that is spread would be copied.
+        like = gradient.new_empty(len(gradient), *shape)
         found: Tensor = _ATEN.convolution_backward.default(
             gradient, like, filters, None, *options, [True, False, False]
         )[0]
