@@ -12,6 +12,7 @@ from stoic.causes.extractors.backbones import Backbone, Body, Pretrained, Tuned
 from stoic.causes.extractors.mixed import Mixed
 from stoic.causes.extractors.neurons import Layers, Neurons
 from stoic.causes.failures import Examples, Failures, Inquiry
+from stoic.extracting import extractor_of
 
 
 def inquiry(channels: int = 3, failures: int = 30, examples: int = 80) -> Inquiry:
@@ -162,5 +163,6 @@ def test_a_mix_holds_what_each_part_tells_standardised() -> None:
     slow = slow[:, (slow != slow[0]).any(axis=0)]
     slow = (slow - slow.mean(axis=0)) / slow.std(axis=0)
     assert found == pytest.approx(slow, abs=1e-4)
+    assert extractor_of("layers and neurons") == Mixed((Layers(), Neurons()))
     with pytest.raises(ValueError, match="parts must be at least two extractors"):
         Mixed((Layers(),))

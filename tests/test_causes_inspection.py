@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from stoic.causes.failures import UNKNOWN
+from stoic.causes.looking import looked_through, seen_after
 from stoic.causes.pipeline import NOISE, Clusters
+from stoic.causes.reductions import Pca
 from stoic.causes.scores import (
     AtRandom,
     FarthestFirst,
@@ -287,6 +289,18 @@ def test_turns_take_the_farthest_and_the_most_novel_of_each_space() -> None:
         ]
         slow.append(int(np.argmax(worth)))
     assert found == slow
+
+
+def test_failures_are_looked_through_by_turns_of_each_kind_of_features() -> None:
+    tables = [blobs([9, 6, 3], seed=seed)[0] for seed in (0, 1)]
+    spaces = [Pca()(table, 0) for table in tables]
+    assert looked_through(tables).tolist() == Turns().among(spaces).tolist()
+    none = Clusters(np.full(18, NOISE), {})
+    alone = FarthestFirst()(none, spaces[0], 0)
+    assert looked_through(tables[:1]).tolist() == alone.tolist()
+    causes = np.array(["a"] * 9 + ["b"] * 6 + ["a+c"] * 3)
+    slow = [{*"+".join(causes[alone[:n]]).split("+")} for n in range(1, 19)]
+    assert seen_after(alone, causes) == slow.index({"a", "b", "c"}) + 1
 
 
 def test_a_rare_scenario_inside_a_large_cluster_is_seen_soon() -> None:
