@@ -246,6 +246,10 @@ def halves(wrong: int = 12, **changes: object) -> Case:
     return Case(**parts | changes)  # type: ignore[arg-type]
 
 
+def raising(scores: Tensor) -> Tensor:
+    raise RuntimeError("one\ntwo")
+
+
 def test_failures_of_any_case_are_what_its_network_gets_wrong() -> None:
     scenarios = ["dim"] * 6 + [UNKNOWN] * 34
     recorded = {"level": torch.arange(40.0), "lamp": np.array(["old", "new"] * 20)}
@@ -289,6 +293,8 @@ def test_scores_that_are_no_numbers_are_failures() -> None:
         ({"criterion": "tolerance:0.1"}, "about classes"),
         ({"inputs": torch.zeros(40, 3)}, "must be one tensor of images"),
         ({"inputs": (torch.zeros(40, 3),)}, "got a tuple"),
+        ({"tail": raising}, r"at once, got RuntimeError: one two; mend the network"),
+        ({"tail": lambda scores: scores * torch.nan}, "got NaN or infinity for each"),
     ],
 )
 def test_a_case_whose_failures_cannot_be_told_is_refused(

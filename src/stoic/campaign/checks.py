@@ -21,6 +21,7 @@ from stoic.network.memory import now
 from stoic.network.prepare import attention_by_parts
 from stoic.network.subject import Inputs, same_leaves
 from stoic.network.untouched import untouched
+from stoic.records.raised import reason
 
 __all__ = [
     "check_clusters",
@@ -197,7 +198,7 @@ def _run(network: nn.Module, inputs: Inputs) -> Any:
             return network(*inputs.args, **inputs.kwargs)
     except Exception as error:
         raise ValueError(
-            f"network must run on {inputs.count} of its inputs, got {_reason(error)}"
+            f"network must run on {inputs.count} of its inputs, got {reason(error)}"
         ) from error
 
 
@@ -298,12 +299,8 @@ def _judged(golden: Any, bay: Bay) -> Any:
         if bay.judge.tail is None:
             raise
         raise ValueError(
-            f"tail must take the network's output, got {_reason(error)}"
+            f"tail must take the network's output, got {reason(error)}"
         ) from error
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
 def _classes(golden: Any, inputs: int) -> int:

@@ -7,7 +7,6 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from textwrap import shorten
 from types import ModuleType
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from stoic.cases.case import Case, Inputs
 from stoic.cases.errors import CaseError
+from stoic.records.raised import reason
 
 __all__ = ["load_user"]
 
@@ -56,7 +56,7 @@ def load_user(reference: str) -> Case:
         made = make()
     except Exception as error:
         raise CaseError(
-            f"{reference} must return a case, got {_reason(error)}{_where(error, home)}"
+            f"{reference} must return a case, got {reason(error)}{_where(error, home)}"
         ) from error
     return made if isinstance(made, Case) else _case(reference, _parts(reference, made))
 
@@ -72,7 +72,7 @@ def _module(name: str) -> ModuleType:
         found = importlib.import_module(name)
     except Exception as error:
         raise CaseError(
-            f"module {name} must import, got {_reason(error)}; searched {here} first"
+            f"module {name} must import, got {reason(error)}; searched {here} first"
         ) from error
     if file.suffix == ".py" and Path(found.__file__ or "").resolve() != file.resolve():
         raise CaseError(
@@ -91,11 +91,6 @@ def _function(module: ModuleType, name: str) -> Callable[[], object]:
         f"case must name a function of the module {module.__name__}, got {name!r}; "
         + (f"did you mean {' or '.join(near)}?" if near else "it has none like that")
     )
-
-
-def _reason(error: Exception) -> str:
-    """Say what went wrong in one line that is not too long."""
-    return shorten(f"{type(error).__name__}: {error}", 200, placeholder=" …")
 
 
 def _where(error: Exception, home: ModuleType) -> str:

@@ -8,12 +8,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stoic.cases.afflicted.search import EXAMPLES
-from stoic.cases.afflicted.stage import scores_of
+from stoic.cases.afflicted.stage import BATCH, scores_of
 from stoic.cases.case import Case
 from stoic.cases.errors import CaseError
 from stoic.causes.failures import Examples, Failures, Inquiry
 from stoic.causes.pipeline import LEAST
 from stoic.criteria import Top1Changed, Top1Wrong, TopKLost
+from stoic.records.raised import reason
 
 __all__ = ["classes_of", "images_of", "range_of", "wrong_inputs"]
 
@@ -38,10 +39,17 @@ def wrong_inputs(case: Case, count: int, seed: int) -> Inquiry:
     inputs, labels = images_of(case), _labels(case)
     scores = _scores(case, inputs)
     # The best of scores that are not numbers is not a class.
-    wrong = (scores.argmax(1) != labels) | ~scores.isfinite().all(1)
+    finite = scores.isfinite().all(1)
+    wrong = (scores.argmax(1) != labels) | ~finite
     chance = np.random.default_rng(seed)
     failed = _drawn(chance, wrong, count)
     right = _drawn(chance, ~wrong, EXAMPLES)
+    if not bool(finite.any()):
+        raise CaseError(
+            f"scores of {case.name} must be finite, got NaN or infinity for each of "
+            f"{len(case)} inputs; see that the network is trained, and inputs are such "
+            "as it takes"
+        )
     _check_counts(case, count, int(wrong.sum()), len(right))
     black, white = range_of(inputs)
     return Inquiry(
@@ -100,7 +108,14 @@ def _labels(case: Case) -> Tensor:
 
 
 def _scores(case: Case, inputs: Tensor) -> Tensor:
-    scores = scores_of(case.network, inputs, case.tail)
+    try:
+        scores = scores_of(case.network, inputs, case.tail)
+    except Exception as error:
+        shape = tuple(inputs[:BATCH].shape)
+        raise CaseError(
+            f"network of {case.name} must read images of shape {shape} at once, got "
+            f"{reason(error)}; mend the network, its tail or the images"
+        ) from error
     if scores.ndim != 2:
         raise CaseError(
             f"scores of {case.name} must have one row for each input and one column "

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from stoic.cases.afflicted.cause import Cause
 
-__all__ = ["Change", "Scenes", "Stage", "scores_of"]
+__all__ = ["BATCH", "Change", "Scenes", "Stage", "scores_of"]
 
-_CHUNK = 64
+BATCH = 64
+"""Images that a network is given at once, at most."""
 
 
 class Scenes(Protocol):
@@ -80,5 +81,5 @@ def scores_of(
     network: nn.Module, inputs: Tensor, tail: Callable[[Any], Any] | None = None
 ) -> Tensor:
     """Return what a network says of inputs, a few at a time."""
-    outputs = [network(part) for part in inputs.split(_CHUNK)]
+    outputs = [network(part) for part in inputs.split(BATCH)]
     return torch.cat([tail(each) if tail else each for each in outputs])
