@@ -17,7 +17,7 @@ from torch import Tensor
 
 from stoic.cases.catalogue import Entry as Case
 from stoic.causes.failures import Examples, Failures, Inquiry
-from stoic.causes.sources import imported_by, traced, versions
+from stoic.causes.sources import traced, versions
 from stoic.causes.store import Entry, Store, content, digest
 
 __all__ = ["kept_failures"]
@@ -25,10 +25,9 @@ __all__ = ["kept_failures"]
 Arrays = Mapping[str, NDArray[Any]]
 
 _BESIDE = ("*.safetensors", "*.png")
-_OWN = __name__
 _TABLES = ("recorded", "observed")
-# What finds failures of any case; none of it imports a case.
-_FINDERS = ("stoic.cases.wrong", "stoic.cases.struck", "stoic.cases.alarmed")
+_FINDING = frozenset({"stoic.cases.origins"})
+"""What finds failures of any case: it imports all of them, and this module."""
 
 
 def kept_failures(
@@ -55,11 +54,9 @@ def kept_failures(
 
 
 def _key(case: Case, count: int, seed: int, of: str, monitor: Path | None) -> str:
-    modules = imported_by(case.make).union({_OWN, *_FINDERS})
-    modules |= imported_by(case.failing) if case.failing else frozenset()
     file = "none" if monitor is None else digest(monitor.read_text())
     asked = f"{count} failures of {case.name} from seed {seed}: {of}"
-    return digest(asked, file, traced(modules, _BESIDE), versions())
+    return digest(asked, file, traced(_FINDING, _BESIDE), versions())
 
 
 def _entry(found: Inquiry) -> Entry:

@@ -10,15 +10,13 @@ import ast
 import hashlib
 import inspect
 import sys
-import textwrap
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
-__all__ = ["imported_by", "modules_of", "traced", "versions"]
+__all__ = ["modules_of", "traced", "versions"]
 
 _OWN = "stoic"
 _COMPUTING = (
@@ -69,12 +67,6 @@ def modules_of(stage: object) -> frozenset[str]:
 
 def _modules(values: Iterable[object]) -> frozenset[str]:
     return frozenset(name for value in values for name in modules_of(value))
-
-
-def imported_by(function: Callable[..., Any]) -> frozenset[str]:
-    """Return what a function imports when it is called."""
-    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    return frozenset(_imports(tree, ""))
 
 
 @cache
