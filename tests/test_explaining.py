@@ -15,6 +15,7 @@ from PIL import Image
 from torch import nn
 
 import stoic
+from stoic.cases.folder import with_images
 from stoic.cases.imagenet import files
 from stoic.causes.clusterings import Dbscan, Hdbscan, KMeans
 from stoic.causes.extractors.neurons import Layers, Neurons
@@ -23,7 +24,7 @@ from stoic.causes.grid import GridError, crossed
 from stoic.causes.pipeline import NOISE, Pipeline
 from stoic.causes.reductions import Pca, Whole
 from stoic.causes.relevance.overlay import overlay
-from stoic.causes.retraining import Learning
+from stoic.causes.retraining import Learning, retrained
 from stoic.causes.scores import score
 from stoic.causes.scores.stability import stability_of_seeds
 from stoic.causes.sheets import heated, kept_heat
@@ -41,7 +42,7 @@ from stoic.explaining import (
 )
 from stoic.improving import improve
 from stoic.report.causes import write_causes_report
-from stoic.report.notes import named, read_notes, write_page
+from stoic.report.notes import Note, named, read_notes, write_page
 
 ROWS = 45
 PIPELINE = Pipeline(Layers(), Pca(4), KMeans())
@@ -165,6 +166,11 @@ def test_a_name_given_to_a_cluster_stays_with_its_images(
     shown = found.as_page("mine", heat=False)
     write_page(shown | {"clusters": shown["clusters"][:1]}, tmp_path)
     assert "that are no more: <bdi>night, &lt;b&gt;</bdi>" in page.read_text()
+    # Of two clusters of one name, one is no more; of two names of one, the last holds.
+    same = [*notes, Note("night, <b>", ("gone.png",))]
+    assert named(told, same)["names without a cluster"] == ["night, <b>"]
+    twice = [*notes, replace(notes[0], name="glare")]
+    assert named(told, twice)["clusters"][1]["name"] == "glare"
     capsys.readouterr()
     for cluster in ("9", "x", "1.5"):
         assert main(["causes", "note", str(tmp_path), cluster, "dark"]) == 2
@@ -207,6 +213,22 @@ def test_a_heat_map_is_the_part_of_each_pixel_in_the_score(tmp_path: Path) -> No
     for _ in range(2):
         assert torch.equal(kept_heat(store, asked, np.arange(12)), found)
     assert len(list(tmp_path.glob("*/*.npz"))) == 1
+
+
+def test_what_is_not_finite_names_no_class(found: Explained) -> None:
+    asked = inquiry()
+    asked.failures.scores[0] = np.nan
+    told = replace(found, inquiry=asked).as_record()["clusters"]
+    (own,) = (each for each in told if "0.png" in each["images"])
+    assert ("not finite", 1) in own["predicted"]
+    assert sum(count for _, count in own["predicted"]) == own["size"]
+
+
+def test_features_of_a_network_without_layers_are_refused_in_one_line() -> None:
+    network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    for extractor in (Layers(), Neurons()):
+        with pytest.raises(ValueError, match="got a network without any"):
+            extractor(replace(inquiry(), network=network), 0)
 
 
 def test_without_heat_maps_the_page_says_why(found: Explained, tmp_path: Path) -> None:
@@ -421,6 +443,23 @@ def test_retraining_takes_three_parts_of_failures() -> None:
         improve(asked, PIPELINE, repeats=1)
 
 
+def test_a_budget_beyond_what_clusters_hold_is_the_same_for_all_ways() -> None:
+    found = improve(inquiry(), PIPELINE, budget=99, repeats=2, learning=Learning(1))
+    none, random, clusters = (gain.images for gain in found.gains)
+    assert none <= random == clusters <= found.pool
+
+
+def test_a_network_that_cannot_learn_is_told_in_one_line() -> None:
+    class Answers(nn.Linear):
+        def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:  # type: ignore[override]
+            return {"scores": super().forward(images.mean((2, 3)))}
+
+    examples = Examples(torch.rand(4, 3, 8, 8), np.arange(4) % 3)
+    with pytest.raises(ValueError, match="score for each class, .* got TypeError") as e:
+        retrained(Answers(3, 3), examples, Learning(1), 0)
+    assert "\n" not in str(e.value)
+
+
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     """Grey digits as files, half of them in the folder of another digit."""
@@ -470,6 +509,12 @@ def test_folders_must_be_named_as_classes_are(
     (photos / "0").rename(photos / "zero")
     assert main(["causes", "digits", "--images", str(photos)]) == 2
     assert "folders of images must be named as the classes" in capsys.readouterr().err
+    dark = replace(stoic.load("digits", 4), inputs=torch.zeros(4, 1, 8, 8))
+    with pytest.raises(ValueError, match="reach from black to white"):
+        with_images(dark, photos)
+    odd = replace(dark, inputs=torch.rand(4, 2, 8, 8))
+    with pytest.raises(ValueError, match="with 1 or 3 channels"):
+        with_images(odd, photos)
 
 
 @pytest.mark.parametrize(

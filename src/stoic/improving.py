@@ -100,8 +100,6 @@ class Improved:
 
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            for old in folder.glob("chosen-*.txt"):
-                old.unlink()
             result = folder / "retrain.json"
             told = json.dumps(self.as_record() | {"case": case}, indent=1)
             write_whole(result, f"{told}\n")
@@ -109,6 +107,8 @@ class Improved:
             files = [folder / f"chosen-{n}.txt" for n in range(len(lists))]
             for file, names in zip(files, lists, strict=True):
                 write_whole(file, "".join(f"{name}\n" for name in names))
+            for old in {*folder.glob("chosen-*.txt")} - {*files}:
+                old.unlink()
         return [result, *files]
 
 
@@ -130,7 +130,7 @@ def improve(
     Args:
         inquiry: A network with failures, and examples that it gets right.
         pipeline: That clusters the failures.
-        budget: Images that are chosen.
+        budget: Images that are chosen; fewer if not so many are near to a cluster.
         repeats: With other parts each time; at least 2.
         learning: How networks are trained further.
         seed: Of parts and draws.
@@ -240,13 +240,18 @@ class _Trial:
         )
 
     def chosen(self, budget: int) -> dict[str, NDArray[np.int64]]:
-        """Return places in the pool by how they are chosen."""
+        """Return places in the pool by how they are chosen.
+
+        Clusters may have fewer images near them than the budget allows for; then there
+        are as few others, so that only the choice makes a difference.
+        """
         chance = np.random.default_rng(self.seed)
-        least = min(budget, len(self.pool))
+        drawn = chance.permutation(len(self.pool))
+        near = evenly(self.clusters, budget, chance)
         return {
-            "none": np.arange(self.failing, len(self.pool))[:least],
-            "at random": chance.permutation(len(self.pool))[:least],
-            "by clusters": evenly(self.clusters, least, chance),
+            "none": np.arange(self.failing, len(self.pool))[: len(near)],
+            "at random": drawn[: len(near)],
+            "by clusters": near,
         }
 
     def trained(

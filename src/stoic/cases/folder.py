@@ -13,6 +13,8 @@ from stoic.causes.reading import read_images
 
 __all__ = ["with_images"]
 
+_CHANNELS = (1, 3)
+
 
 def with_images(
     case: Case,
@@ -37,17 +39,27 @@ def with_images(
         ValueError: There is no image that can be read, or not all while ``strict``.
     """
     inputs = case.inputs
-    if not isinstance(inputs, Tensor) or inputs.ndim != 4:
+    if (
+        not isinstance(inputs, Tensor)
+        or inputs.ndim != 4
+        or inputs.shape[1] not in _CHANNELS
+    ):
         raise CaseError(
-            f"inputs of {case.name} must be one tensor of images to read others like "
-            "them; choose another case, or leave --images out"
+            f"inputs of {case.name} must be one tensor of images with 1 or 3 channels "
+            "to read others like them; choose another case, or leave --images out"
+        )
+    black, white = inputs.amin((0, 2, 3)), inputs.amax((0, 2, 3))
+    if not bool((white > black).any()):
+        raise CaseError(
+            f"inputs of {case.name} must reach from black to white, as images are "
+            f"brought to their range, got {float(black[0]):g} everywhere; give it a "
+            "few true inputs"
         )
     size = (int(inputs.shape[2]), int(inputs.shape[3]))
     read = read_images(folder, int(inputs.shape[1]), size, strict=strict)
     if read.skipped and notice:
         name, why = read.skipped[0]
         notice(f"{len(read.skipped)} files cannot be read, the first {name}: {why}")
-    black, white = inputs.amin((0, 2, 3)), inputs.amax((0, 2, 3))
     span = (white - black).reshape(1, -1, 1, 1)
     return replace(
         case,

@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from stoic.causes.failures import Examples
 from stoic.causes.pipeline import NOISE, Clusters, Features
+from stoic.records.raised import reason
 
 __all__ = ["Learning", "accuracy", "assigned", "evenly", "retrained"]
 
@@ -105,6 +106,9 @@ def retrained(
         examples: To learn from, with what is right.
         learning: How.
         seed: Of the order of images, and of dropout.
+
+    Raises:
+        ValueError: The network cannot learn from them.
     """
     learner = deepcopy(network).train().requires_grad_(True)
     labels = torch.from_numpy(examples.labels)
@@ -116,12 +120,21 @@ def retrained(
                 # One image has no variance that a batch norm could divide by.
                 if len(batch) == 1:
                     continue
-                scores = learner(examples.images[batch])
-                loss = functional.cross_entropy(scores, labels[batch])
+                loss = _loss(learner, examples.images[batch], labels[batch])
                 steps.zero_grad()
                 loss.backward()
                 steps.step()
     return learner.eval().requires_grad_(False)
+
+
+def _loss(learner: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    try:
+        return functional.cross_entropy(learner(images), labels)
+    except Exception as error:
+        raise ValueError(
+            "network must give a score for each class, without a tail and also while "
+            f"it is trained, got {reason(error)}; retrain one that does"
+        ) from error
 
 
 @torch.no_grad()

@@ -26,7 +26,8 @@ _BATCH = 64
 def pictured(inquiry: Inquiry, places: NDArray[np.int64]) -> Tensor:
     """Return failures as they are seen, between 0 and 1, in one or three channels."""
     pictures = inquiry.pictures(inquiry.failures.images[places])
-    return pictures if pictures.shape[1] == 1 else pictures[:, :3]
+    channels = pictures.shape[1]
+    return pictures.mean(1, keepdim=True) if channels == 2 else pictures[:, :3]
 
 
 def heated(
@@ -53,10 +54,7 @@ def heated(
         _map(made, *own)
         for own in zip(images.split(_BATCH), classes.split(_BATCH), strict=True)
     ]
-    pictures = pictured(inquiry, places)
-    if pictures.shape[1] not in (1, 3):
-        pictures = pictures.mean(1, keepdim=True)
-    return overlay(pictures, torch.cat(parts))
+    return overlay(pictured(inquiry, places), torch.cat(parts))
 
 
 def kept_heat(store: Store, inquiry: Inquiry, places: NDArray[np.int64]) -> Tensor:

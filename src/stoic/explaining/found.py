@@ -26,6 +26,7 @@ __all__ = ["Explained"]
 
 _SHOWN = 12
 _FIRST = 24
+_NO_CLASS = "not finite"
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,12 +156,12 @@ class Explained:
         numbers = [*range(self.clusters.count), NOISE]
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            # What a former run has left is no cluster of this one.
-            for old in folder.glob("cluster-*.txt"):
-                old.unlink()
             files = [folder / _list_name(number) for number in numbers]
             for number, file in zip(numbers, files, strict=True):
                 write_whole(file, "".join(f"{name}\n" for name in self.names(number)))
+            # What a former run has left is no cluster of this one.
+            for old in {*folder.glob("cluster-*.txt")} - {*files}:
+                old.unlink()
         return files
 
     def save_order(self, folder: Path) -> Path:
@@ -180,13 +181,20 @@ class Explained:
             "size": len(members),
             "rule": self.rules[cluster].as_record(),
             "labels": _counted(self._classes(failures.labels[members])),
-            "predicted": _counted(self._classes(failures.predicted[members])),
+            "predicted": _counted(self._read_as(members)),
             "scenarios": [] if known is None else _counted(known[members].tolist()),
         }
 
     def _classes(self, numbers: NDArray[np.int64]) -> list[str]:
         names = self.inquiry.classes
         return [names[n] if n < len(names) else str(n) for n in numbers.tolist()]
+
+    def _read_as(self, places: NDArray[np.int64]) -> list[str]:
+        """Return what the network names: nothing, where scores are not finite."""
+        failures = self.inquiry.failures.rows(places)
+        names = self._classes(failures.predicted)
+        finite = np.isfinite(failures.scores).all(1)
+        return [str(own) for own in np.where(finite, names, _NO_CLASS)]
 
     def _heats(
         self, places: NDArray[np.int64], kept: Path | None
@@ -207,7 +215,7 @@ class Explained:
         failures = self.inquiry.failures.rows(places)
         pictures = pictured(self.inquiry, places)
         labels = self._classes(failures.labels)
-        predicted = self._classes(failures.predicted)
+        predicted = self._read_as(places)
         columns = zip(places, pictures, failures.names, labels, predicted, strict=True)
         return [
             {

@@ -62,13 +62,18 @@ def named(told: Record, notes: Sequence[Note]) -> dict[str, Any]:
         told: What `stoic.explaining.Explained.as_record` or ``as_page`` returns.
         notes: As they were read.
     """
+    found = [_fitting(notes, own["images"]) for own in told["clusters"]]
     clusters = [
-        {**own, "name": next((n.name for n in notes if n.fits(own["images"])), "")}
-        for own in told["clusters"]
+        {**own, "name": note.name if note else ""}
+        for own, note in zip(told["clusters"], found, strict=True)
     ]
-    given = {own["name"] for own in clusters}
-    lost = [own.name for own in notes if own.name not in given]
+    lost = [own.name for own in notes if own not in found]
     return {**told, "clusters": clusters, "names without a cluster": lost}
+
+
+def _fitting(notes: Sequence[Note], images: Sequence[str]) -> Note | None:
+    """Return the note of a cluster: the last one that was given, if several fit."""
+    return next((own for own in reversed(notes) if own.fits(images)), None)
 
 
 def write_page(told: Record, folder: Path) -> Path:

@@ -74,7 +74,18 @@ def _program(inquiry: Inquiry) -> Program:
 
 
 def _products(program: Program) -> list[Step]:
-    return [step for step in program.steps if step.operator in _PRODUCTS]
+    """Return the layers that weigh.
+
+    Raises:
+        ValueError: There is none.
+    """
+    found = [step for step in program.steps if step.operator in _PRODUCTS]
+    if not found:
+        raise ValueError(
+            "features of the network itself must be of convolutions or matrix "
+            "products, got a network without any; choose other extractors"
+        )
+    return found
 
 
 def _read(step: Step) -> str:
