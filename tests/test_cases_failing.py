@@ -293,6 +293,7 @@ def test_scores_that_are_no_numbers_are_failures() -> None:
         ({"criterion": "tolerance:0.1"}, "about classes"),
         ({"inputs": torch.zeros(40, 3)}, "must be one tensor of images"),
         ({"inputs": (torch.zeros(40, 3),)}, "got a tuple"),
+        ({"inputs": torch.eye(4).log().expand(40, 1, 4, 4)}, "in 40 of 40, the first"),
         ({"tail": raising}, r"at once, got RuntimeError: one two; mend the network"),
         ({"tail": lambda scores: scores * torch.nan}, "got NaN or infinity for each"),
     ],

@@ -66,10 +66,17 @@ def images_of(case: Case) -> Tensor:
     """Return the inputs of a case of images.
 
     Raises:
-        CaseError: They are none.
+        CaseError: They are none, or some are not finite.
     """
     inputs = case.inputs
     if isinstance(inputs, Tensor) and inputs.ndim == 4 and inputs.is_floating_point():
+        broken = ~inputs.isfinite().flatten(1).all(1)
+        if bool(broken.any()):
+            raise CaseError(
+                f"images of {case.name} must be finite, got NaN or infinity in "
+                f"{int(broken.sum())} of {len(inputs)}, the first in row "
+                f"{int(broken.nonzero()[0])}; leave them out"
+            )
         return inputs
     got = (
         f"shape {tuple(inputs.shape)} of {inputs.dtype}"
