@@ -22,6 +22,7 @@ from stoic.causes.scores import (
     first_seen,
     inspection,
     missing,
+    needed,
     until_all,
 )
 from stoic.causes.scores.missing import (
@@ -172,7 +173,22 @@ def test_missing_says_what_is_known_and_what_can_be_said_of_the_rest() -> None:
     assert found.at_most > found.at_random
 
 
+def test_so_many_images_are_needed_that_one_less_misses_too_often() -> None:
+    clusters = Clusters(np.array([0] * 30 + [1] * 8 + [NOISE] * 12), {})
+    for share in (0.01, 0.1, 0.3):
+        found = needed(clusters, share, confidence=0.9)
+        chances = [missing(clusters, images=n, share=share) for n in range(51)]
+        seldom = [n for n, own in enumerate(chances) if own.at_random <= 0.1 + 1e-12]
+        assert found.at_random == min(seldom)
+        seldom = [n for n, own in enumerate(chances) if own.at_most <= 0.1 + 1e-12]
+        assert found.at_most == min(seldom) >= found.at_random
+    # Of one failure among 50, nine tenths of all must be looked at.
+    assert needed(clusters, 0.01, confidence=0.9).at_random == 45
+
+
 def test_a_share_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="confidence must be above 0"):
+        needed(Clusters(np.zeros(5, np.int64), {}), 0.5, confidence=0)
     with pytest.raises(ValueError, match="share must be above 0"):
         missing(Clusters(np.zeros(5, np.int64), {}), images=1, share=0)
 

@@ -137,6 +137,10 @@ def test_the_page_shows_every_cluster_and_escapes_names(
     assert found.inspected
     assert f"in turn or at random</th><td>{found.inspected.mean:.0f}</td>" in text
     assert "In which order to look" in text
+    rare = found.as_record()["to see a cause"][-1]
+    # Of two failures among 45, with a probability of 95 %.
+    assert (rare["share"], rare["at_random"]) == (0.05, 35)
+    assert f"5.0%</th><td>35</td><td>{rare['at_most']}</td>" in text
     assert "<i>mine" not in text
     assert "<b>" not in text.split("</style>")[1].replace("<bdi>", "")
     for number in range(found.clusters.count):

@@ -15,7 +15,7 @@ from stoic.causes.describing import Described
 from stoic.causes.failures import Inquiry
 from stoic.causes.looking import seen_after
 from stoic.causes.pipeline import NOISE, Clusters, Features, Pipeline
-from stoic.causes.scores import Baseline, Scores
+from stoic.causes.scores import Baseline, Scores, needed
 from stoic.causes.scores.inspection import Inspection
 from stoic.causes.scores.stability import Stability
 from stoic.causes.sheets import heated, kept_heat, pictured, source
@@ -26,6 +26,8 @@ __all__ = ["Explained"]
 
 _SHOWN = 12
 _FIRST = 24
+# Shares of a cause that somebody may fear to miss.
+_RARE = (0.005, 0.01, 0.02, 0.05)
 _NO_CLASS = "not finite"
 
 
@@ -115,6 +117,9 @@ class Explained:
             "random": self.random.as_record() if self.random else None,
             "inspection": self.inspected.as_record() if self.inspected else None,
             "order": {"images": self.ordered, "all causes after": self.seen_after},
+            "to see a cause": [
+                needed(self.clusters, share).as_record() for share in _RARE
+            ],
             "stability": [each.as_record() for each in self.stability],
         }
 

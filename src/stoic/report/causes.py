@@ -106,6 +106,7 @@ class Page:
         noise: How many images are in none.
         noise_shown: Some of these.
         first: Images to look at first, for rare causes.
+        needed: Share of a cause, images that show it, at random and by clusters.
         scores: Name, value and that of random clusters; empty if no cause is known.
         comparison: Of pipelines; empty if there was none.
         heat: Whether heat maps lie over images.
@@ -125,6 +126,7 @@ class Page:
     noise: int
     noise_shown: Sequence[Record]
     first: Sequence[Record]
+    needed: tuple[tuple[str, str, str], ...]
     scores: tuple[tuple[str, str, str], ...]
     comparison: tuple[Table, ...]
     heat: bool
@@ -165,6 +167,7 @@ def _page(told: Record) -> Page:
         noise=len(told["noise"]),
         noise_shown=told["noise shown"],
         first=told.get("first", ()),
+        needed=tuple(map(_needed, told.get("to see a cause", ()))),
         scores=_scores(told),
         comparison=_comparison(told.get("comparison")),
         heat=told["heat"],
@@ -198,6 +201,10 @@ def spared(told: Record) -> str:
         f"{len(names)} of {told['classes']} classes have no failure: "
         f"{', '.join(names[:_NAMED])}{more}"
     )
+
+
+def _needed(told: Record) -> tuple[str, str, str]:
+    return f"{told['share']:.1%}", f"{told['at_random']:,}", f"{told['at_most']:,}"
 
 
 def _stability(told: Record) -> tuple[str, str, str]:

@@ -2,15 +2,15 @@
 
 `score` tells purity, coverage, redundancy and information, `baseline` the same of
 random clusters; `inspection` counts images until every scenario has been seen, in an
-order such as that of `Turns`; `missing` tells how probably one never is, and
-`stability_of_seeds` whether clusters come again.
+order such as that of `Turns`; `missing` tells how probably one never is, `needed` how
+many images make that seldom, and `stability_of_seeds` whether clusters come again.
 """
 
 from stoic.causes.scores.baseline import Baseline, baseline
 from stoic.causes.scores.composition import Composition, Owner
 from stoic.causes.scores.draws import Draws
 from stoic.causes.scores.inspection import Inspection, inspection
-from stoic.causes.scores.missing import Missing, missing
+from stoic.causes.scores.missing import Missing, Needed, missing, needed
 from stoic.causes.scores.orders import (
     AtRandom,
     FarthestFirst,
@@ -42,6 +42,7 @@ __all__ = [
     "Fit",
     "Inspection",
     "Missing",
+    "Needed",
     "Novelty",
     "Order",
     "Owner",
@@ -55,6 +56,7 @@ __all__ = [
     "first_seen",
     "inspection",
     "missing",
+    "needed",
     "score",
     "scores_of",
     "stability_of_samples",

@@ -7,6 +7,7 @@ of the scenario is picked from any cluster. Noise counts as one more cluster.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -19,11 +20,13 @@ from stoic.causes.scores.truth import Truth
 
 __all__ = [
     "Missing",
+    "Needed",
     "allotted",
     "missed",
     "missed_at_most",
     "missed_at_random",
     "missing",
+    "needed",
     "strata",
 ]
 
@@ -158,6 +161,52 @@ def missing(
         missed_at_most(sizes, looked, held),
         known,
     )
+
+
+@dataclass(frozen=True)
+class Needed:
+    """How many images show a scenario that is so frequent, in such a share of tries.
+
+    Args:
+        share: Of the scenario among the failures.
+        at_random: Images, picked from all failures.
+        at_most: Images, one of each cluster in turn, however the scenario lies in them.
+        confidence: The share of tries.
+    """
+
+    share: float
+    at_random: int
+    at_most: int
+    confidence: float
+
+    def as_record(self) -> dict[str, Any]:
+        """Return plain data."""
+        return asdict(self)
+
+
+def needed(clusters: Clusters, share: float, *, confidence: float = 0.95) -> Needed:
+    """Return how many images must be looked at so that a scenario is hardly missed.
+
+    Args:
+        clusters: One label for each failure.
+        share: The share of failures that are of the scenario, as of `missing`.
+        confidence: The probability of seeing it.
+    """
+    if not 0 < confidence <= 1:
+        raise ValueError(
+            f"confidence must be above 0 and at most 1, got {confidence}; take 0.95"
+        )
+    numbers = range(len(clusters.labels) + 1)
+
+    def least(name: str) -> int:
+        def seldom(images: int) -> bool:
+            told = getattr(missing(clusters, images=images, share=share), name)
+            # As 1 - 0.9 is a little less than 0.1.
+            return bool(told <= 1 - confidence + 1e-12)
+
+        return bisect_left(numbers, True, key=seldom)
+
+    return Needed(share, least("at_random"), least("at_most"), confidence)
 
 
 def _log_none(size: int, looked: int, held: int) -> float:

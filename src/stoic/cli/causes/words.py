@@ -65,8 +65,20 @@ def tables(found: Explained, record: dict[str, Any]) -> list[str]:
         *([aligned(rows)] if rows else []),
         *_scores(found),
         *_again(found),
+        _needed(record),
         *notes,
     ]
+
+
+def _needed(record: dict[str, Any]) -> str:
+    """Return how many images show a rare cause, whatever the clusters are worth."""
+    told = ", ".join(
+        f"{own['at_random']:,} ({own['share']:.1%})" for own in record["to see a cause"]
+    )
+    return (
+        "images at random that show a cause with a probability of 95 %, by its share "
+        f"of the failures: {told}"
+    )
 
 
 def _again(found: Explained) -> list[str]:
