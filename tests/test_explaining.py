@@ -451,6 +451,8 @@ def test_a_budget_beyond_what_clusters_hold_is_the_same_for_all_ways() -> None:
     found = improve(inquiry(), PIPELINE, budget=99, repeats=2, learning=Learning(1))
     none, random, clusters = (gain.images for gain in found.gains)
     assert none <= random == clusters <= found.pool
+    alike = replace(found.gains[1], mended=(0.5, 0.5))
+    assert replace(found, gains=(alike,) * 3).advantage == (0.0, -1.0, 1.0)
 
 
 def test_a_network_that_cannot_learn_is_told_in_one_line() -> None:

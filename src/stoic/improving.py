@@ -72,7 +72,8 @@ class Improved:
     def advantage(self) -> tuple[float, float, float]:
         """Mended by clusters less mended at random: mean and its 95 % interval.
 
-        By Student's t over repetitions; all failures are of one case.
+        By Student's t over repetitions; all failures are of one case. Where repetitions
+        do not differ at all, nothing is known: from -1 to 1.
         """
         random, clusters = (np.array(gain.mended) for gain in self.gains[1:])
         return _interval(clusters - random)
@@ -317,4 +318,7 @@ def _interval(values: NDArray[np.float64]) -> tuple[float, float, float]:
 
     mean, count = float(values.mean()), len(values)
     half = float(t.ppf(0.975, count - 1) * values.std(ddof=1) / count**0.5)
+    # Repetitions that are all alike do not tell how far others may differ.
+    if not half:
+        return mean, -1.0, 1.0
     return mean, mean - half, mean + half
