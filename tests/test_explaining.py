@@ -573,7 +573,7 @@ def test_what_else_to_try_is_said_where_its_weights_are(
         monkeypatch.setattr(files, "path_of", lambda package, file=file: file)
         stages = ("--reduction", "none", "--clustering", "HDBSCAN")
         assert main(["causes", "signs", *stages, *words]) == 0
-        said[words, file] = "--extractor SqueezeNet" in capsys.readouterr().err
+        said[words, file] = "layers and SqueezeNet and Lite0" in capsys.readouterr().err
     assert list(said.values()) == [True, False, False, False]
 
 

@@ -51,14 +51,15 @@ def advice(channels: int) -> str:
     Returns:
         A line, or nothing where what it needs is not here.
     """
-    from stoic.cases.imagenet.files import SQUEEZENET, path_of
+    from stoic.cases.imagenet.files import LITE0, SQUEEZENET, path_of
 
-    there = find_spec("torchvision") is not None and path_of(SQUEEZENET).is_file()
-    if channels not in (1, 3) or not there:
+    weights = all(path_of(package).is_file() for package in (LITE0, SQUEEZENET))
+    if channels not in (1, 3) or find_spec("torchvision") is None or not weights:
         return ""
     return (
-        "are failures about what is seen in the picture? '--extractor SqueezeNet "
-        "--clustering DBSCAN' may tell them apart better; it leaves more in no cluster"
+        "are failures about what is seen in the picture, or are some causes rare? "
+        "'--extractor \"layers and SqueezeNet and Lite0\" --reduction PCA --clustering "
+        "fine' may tell them apart better; of many failures it makes more clusters"
     )
 
 
