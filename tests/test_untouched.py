@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import resource
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from stoic.network.memory import kept_memory
 from stoic.network.patch import same_words
 from stoic.study import pvf
 
@@ -157,3 +160,19 @@ def test_after_a_user_stops_inside_of_the_network(
 
     assert all(same_words(kept[n], v) for n, v in network.state_dict().items())
     assert not any(module._forward_hooks for module in network.modules())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of glibc alone")
+def test_large_tensors_are_no_fresh_memory_after_memory_was_kept() -> None:
+    """The first thresholds of glibc would make every page of each tensor fresh."""
+    with kept_memory():
+        torch.rand(1 << 18)
+
+    torch.rand(1 << 18)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        torch.rand(1 << 18)
+    fresh = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    # Each has 256 pages.
+    assert fresh < 20 * 256 / 4

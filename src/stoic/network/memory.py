@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -29,18 +30,21 @@ __all__ = [
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _NEVER = (1 << 31) - 1
-# What glibc starts with.
-_DEFAULT = 128 * 1024
+# Thresholds that were set follow what is freed no longer. These are where they go by
+# themselves when large tensors are: the first ones would make all tensors fresh.
+_LAST_MMAP, _LAST_TRIM = 1 << 25, 1 << 26
+_TUNED = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES")
 
 
 @contextmanager
 def kept_memory() -> Iterator[None]:
     """Let the process keep freed memory inside the block, where glibc is the allocator.
 
-    Afterwards what is unused is given back, and glibc's first thresholds hold again.
+    Afterwards what is unused is given back, and thresholds are those that glibc comes
+    to by itself. Nothing is done where the environment sets them.
     """
     library = _glibc()
-    if library is None:
+    if library is None or any(name in os.environ for name in _TUNED):
         yield
         return
     library.mallopt(_MMAP_THRESHOLD, 1 << 30)
@@ -48,8 +52,8 @@ def kept_memory() -> Iterator[None]:
     try:
         yield
     finally:
-        library.mallopt(_MMAP_THRESHOLD, _DEFAULT)
-        library.mallopt(_TRIM_THRESHOLD, _DEFAULT)
+        library.mallopt(_MMAP_THRESHOLD, _LAST_MMAP)
+        library.mallopt(_TRIM_THRESHOLD, _LAST_TRIM)
         library.malloc_trim(0)
 
 
