@@ -122,6 +122,23 @@ def test_what_is_carried_on_weighs_as_it_did() -> None:
     assert torch.allclose(one, other, rtol=1e-4)
 
 
+def test_squares_that_float32_has_no_numbers_for_are_not_taken_for_nothing() -> None:
+    """A gradient of 1e-23 behind a step that multiplies by 1e10 is 1e-13, not 0."""
+    amounts = Amounts.of("step", torch.ones(1, 1, 8), convex=True)
+    amounts = amounts.bounded(torch.full((1, 1), 0.5, dtype=torch.float64))
+
+    rise, _ = weighed(
+        torch.full((1, 1, 8), 1e-23), amounts.through(Alone(torch.full((1, 8), 1e10)))
+    )
+
+    assert rise.item() >= 0.5 * 8**0.5 * 1e-13
+
+
+def test_sums_are_of_float64_where_products_of_float32_are_not_plain() -> None:
+    gradient, amounts = torch.rand(3, 2, 5), Amounts.of("step", torch.rand(1, 2, 5))
+    assert Weights(gradient, plain=False).of(amounts).both.dtype is torch.float64
+
+
 def test_what_is_infinite_stays_so_and_spoils_nothing_else() -> None:
     gradient = torch.ones(1, 2, 3)
     off = torch.ones(2, 3, dtype=torch.float64)

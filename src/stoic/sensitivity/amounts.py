@@ -20,7 +20,8 @@ __all__ = ["Amounts", "Sums", "Weights"]
 
 # Room for some roundings of float32, relative.
 _ROOM = 1 + 2.0**-19
-# Products of what is smaller than float32's least number, of numbers up to 1.
+# What a number or a product loses below float32's least normal number, 1.2e-38, even
+# where such are flushed to 0; with room for the few operations on the way to a sum.
 _FLOOR = 1e-36
 # Scales between this and its inverse need no division.
 _PLAIN = 1e25
@@ -160,17 +161,17 @@ class Sums:
             top: Largest sizes of the gradients, [inputs, *value].
         """
         up = _Up.of(top)
-        both, scale = up.sum(self.both), amounts.scale[:, None]
+        both, scale = up.sum(self.both, amounts.both), amounts.scale[:, None]
         if self.apart is None:
             rise = fall = _known(both * scale)
         else:
             halves = up.halves(both, self.apart)
             rise, fall = (_known(half * scale) for half in halves)
-        if self.squares is None or amounts.norm is None:
+        if self.squares is None or amounts.energy is None or amounts.norm is None:
             return rise, fall
         at, norm = list(amounts.bounded_at), amounts.norm[:, None]
         rise, fall = rise.clone(), fall.clone()
-        longest = up.lengths(self.squares, self.signed)
+        longest = up.lengths(up.sum(self.squares, amounts.energy), self.signed)
         for sizes, most in zip((rise, fall), longest, strict=True):
             sizes[at] = torch.minimum(sizes[at], _known(most * norm))
         return rise, fall
@@ -187,7 +188,7 @@ class _Up:
 
     Args:
         slack: What one is off by, relative to that of absolute terms.
-        floor: What float32 has no numbers for, at most, [1, 1, inputs].
+        floor: What float32 has no numbers for, at most, of amounts up to 1; [inputs].
     """
 
     slack: float
@@ -201,18 +202,19 @@ class _Up:
         share = (terms + 256) * (2.0**-23 if terms <= _MANY else 2.0**-50)
         return cls(share + 2.0**-21, _FLOOR * terms * (1 + largest + largest**2))
 
-    def sum(self, found: Tensor) -> Tensor:
-        """Return a sum of terms that are not negative, with outputs before inputs."""
-        return found.mT.double() * (1 + self.slack) + self.floor
+    def sum(self, found: Tensor, weighed: Tensor) -> Tensor:
+        """Return sums of amounts that were weighed, with outputs before inputs."""
+        # A weight that is lost takes with it as much as the largest amount times it.
+        largest = 1 + weighed.flatten(2).amax(2).double()
+        return found.mT.double() * (1 + self.slack) + (self.floor * largest)[:, None]
 
     def halves(self, both: Tensor, apart: Tensor) -> tuple[Tensor, Tensor]:
         """Return what rises, and what falls, of sums of both and their difference."""
         more, apart = both * self.slack, apart.mT.double()
         return (both + apart) / 2 + more, (both - apart) / 2 + more
 
-    def lengths(self, squares: Tensor, signed: Tensor | None) -> tuple[Tensor, Tensor]:
+    def lengths(self, both: Tensor, signed: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return 2-norms of the gradients that rise by amounts, and that fall."""
-        both = self.sum(squares)
         if signed is None:
             return both.sqrt(), both.sqrt()
         rise, fall = self.halves(both, signed)
@@ -224,10 +226,11 @@ class Weights:
 
     Args:
         gradient: [outputs, inputs, *value], float32.
+        plain: Whether products of float32 are rounded as such, and not as bfloat16.
     """
 
-    def __init__(self, gradient: Tensor) -> None:
-        size = gradient.abs()
+    def __init__(self, gradient: Tensor, *, plain: bool = True) -> None:
+        size, self._plain = gradient.abs(), plain
         # The largest of each element over all outputs.
         self.top = size.amax(0)
         # Elements lie before outputs: products of few columns are faster so.
@@ -256,9 +259,9 @@ class Weights:
         return Sums(both, apart, squares, signed)
 
     def _product(self, weights: Tensor, sizes: Tensor) -> Tensor:
-        """Return sums of both; in float64 if there are many terms."""
+        """Return sums of both; in float64 if those of float32 lose too much."""
         rows = sizes.flatten(2).transpose(0, 1)
-        if rows.shape[2] > _MANY:
+        if rows.shape[2] > _MANY or not self._plain:
             rows, weights = rows.double(), weights.double()
         return torch.bmm(rows, weights).transpose(0, 1)
 

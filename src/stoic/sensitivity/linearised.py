@@ -24,6 +24,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from stoic.network.certified.rounding import is_plain
 from stoic.sensitivity.amounts import Amounts, Sums, Weights
 from stoic.sensitivity.operators.contract import OWN, UP, Alone, two_norm
 from stoic.sensitivity.reach import Passed, Reach, Reaches
@@ -31,6 +32,8 @@ from stoic.sensitivity.reach import Passed, Reach, Reaches
 __all__ = ["Linearised", "linearised", "linearised_by"]
 
 _SINGLE = 2.0**-23
+# Of what float32 has no normal numbers for: some operations flush it to 0.
+_FLOOR = 1e-37
 # Numbers of the largest gradient at once: few enough for a cache, and for few calls.
 _AT_ONCE = 1 << 22
 
@@ -78,9 +81,9 @@ def linearised_by(reaches: Reaches, scores: str, wanted: Tensor) -> list[Lineari
     value = reaches.values[scores]
     seed = wanted.float().expand(-1, *value.shape)
     largest = max(reaches.values[name].numel() for name in (scores, *legs))
-    tops = _Tops({})
+    tops, plain = _Tops({}), is_plain(seed.device)
     parts = [
-        _way_back(legs, added, scores, part, tops)
+        _way_back(legs, added, scores, part, tops, plain=plain)
         for part in seed.split(max(1, _AT_ONCE // largest))
     ]
     lost = torch.zeros_like(reaches.moved(scores).norm)
@@ -205,13 +208,15 @@ def _way_back(
     scores: str,
     seed: Tensor,
     tops: _Tops,
+    *,
+    plain: bool,
 ) -> _Back:
     gradients, sums = {scores: seed}, {}
     for name, leg in reversed([*legs.items()]):
         if name not in gradients:
             continue
         gradient = gradients.pop(name)
-        weights = Weights(gradient)
+        weights = Weights(gradient, plain=plain)
         tops.note(name, weights.top)
         sums[name] = [weights.of(amounts) for amounts in added[name]]
         for at, (read, found) in enumerate(_back(leg, gradient, tops)):
@@ -245,7 +250,7 @@ def _lost_of(leg: _Leg, tops: _Tops) -> Tensor:
         for kind in ("rounded", "added"):
             # Both are one rounding to float32 each.
             if (leg.name, at, kind) in tops.sizes:
-                off = off + _floored(tops.sizes[leg.name, at, kind]) * _SINGLE
+                off = off + tops.sizes[leg.name, at, kind].double() * _SINGLE + _FLOOR
         lost = lost + (two_norm(off) * moved * UP).nan_to_num(torch.inf, torch.inf)
     return lost
 
@@ -260,9 +265,9 @@ def _blurs(leg: _Leg, top: Tensor) -> Iterator[Tensor]:
     if leg.alone is not None:
         # Each weight is rounded, and so are products: three times for a step.
         share = 2 * leg.alone.steps * _SINGLE
-        yield _floored(leg.alone.onto(top, leg.alone.weights.abs())) * share
+        yield leg.alone.onto(top, leg.alone.weights.abs()).double() * share + _FLOOR
         return
-    adjoint, size = leg.passed.turn.adjoint, _floored(top)[None]
+    adjoint, size = leg.passed.turn.adjoint, top.double()[None] + _FLOOR
     share = _gamma(adjoint.fan + 8) if adjoint.single else adjoint.fan * OWN
     for blur in adjoint.absolute(size * share):
         yield blur[0] * UP
@@ -272,11 +277,6 @@ def _gamma(terms: int) -> float:
     """Return what sums of so many float32 products are off by, weights rounded, too."""
     share = terms * _SINGLE / 2
     return share / (1 - share) if share < 1 else math.inf
-
-
-def _floored(largest: Tensor) -> Tensor:
-    """Return it in float64, with room for what float32 has no numbers for."""
-    return largest.double() + 1e-37
 
 
 def _added(
