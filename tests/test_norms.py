@@ -281,6 +281,12 @@ def test_what_float32_rounds_is_part_of_the_largest_singular_value(
     assert true * 0.9 <= about_largest(matrices) <= true * 1.0001
 
 
+def test_what_is_not_a_number_has_no_bound() -> None:
+    matrices = torch.ones(2, 3, 4).double()
+    matrices[1, 0, 0] = math.nan
+    assert largest_singular(matrices, known=1.0) == math.inf
+
+
 @pytest.mark.parametrize("margin", [1e-9, 1e-4])
 def test_close_singular_values_are_no_trap(margin: float) -> None:
     """Power iteration alone would take long to find the larger of the two."""

@@ -79,6 +79,8 @@ def _largest(many: Tensor, known: float) -> float:
     """Return a bound of some matrices with no more rows than columns."""
     rows, columns = many.shape[-2:]
     scale = float(_reals(many).abs().max())
+    if not math.isfinite(scale):
+        return math.inf
     if scale == 0:
         return 0.0
     if _PLAIN < scale < 1 / _PLAIN:
