@@ -293,6 +293,23 @@ def test_scores_of_nothing_have_no_relative_change(
     assert "got scores that are all 0 or denormal for each of 2 inputs" in told
 
 
+def test_inputs_that_overflow_in_a_format_have_no_numbers_of_it() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(3, 4)
+    x[1] *= 1e6
+
+    found = condition(nn.Linear(4, 2).eval(), x, formats=("float16",), words=0)
+
+    _, _, _, rounded = found.answers
+    for name, _, values in rounded.numbers()[-2:]:
+        assert values.isnan().tolist() == [False, True, False], name
+
+
+def test_a_network_that_does_nothing_moves_as_its_inputs_do() -> None:
+    found = condition(nn.Identity().eval(), torch.rand(2, 3), radii=(0.01,))
+    assert found.answers[0].median("certified") == pytest.approx(1, rel=1e-3)
+
+
 def test_the_command_refuses_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sensitivity", "digits", "--inputs", "4", "--norm", "3"]) == 2
     assert capsys.readouterr().err.splitlines() == [

@@ -112,7 +112,7 @@ def inputs_at_once(program: Program, leaves: Sequence[Any]) -> int:
     """
     values = program.run(leaves)
     made = [values[step.name] for step in program.steps if step.name in values]
-    largest: int = max(each.numel() for each in made if floats(each))
+    largest: int = max((each.numel() for each in made if floats(each)), default=1)
     return max(1, _CACHED // largest)
 
 
@@ -185,8 +185,9 @@ class _Golden:
     @classmethod
     def of(cls, way: Linearised, reaches: Reaches) -> _Golden:
         """Look at the gradients of all inputs, which are those of any perturbation."""
-        local = square = torch.zeros_like(next(iter(reaches.passed.values())).product)
-        boxed = local[:, None].expand(-1, len(way.rise), -1)
+        outputs, inputs = way.rise.shape
+        local = square = way.rise.new_zeros(len(reaches.wrong), inputs)
+        boxed = local[:, None].expand(-1, outputs, -1)
         for name, moved in reaches.given.items():
             if name not in way.gradients:
                 continue

@@ -18,6 +18,7 @@ from torch import Tensor
 from stoic.network.program import Program, Values
 from stoic.network.smooth import floats
 from stoic.network.subject import Inputs
+from stoic.sensitivity.operators.contract import beside
 from stoic.sensitivity.perturbation import Perturbation
 from stoic.sensitivity.reach import NotKnownError, in_format, reached, wide
 
@@ -103,14 +104,29 @@ def rounded(
         scores: The value that is judged.
         dtype: The format.
     """
-    given = [x.to(dtype).to(x.dtype) if floats(x) else x for x in part.leaves]
+    given, fits = _given(part, dtype)
     found = {}
     with suppress(NotKnownError):
         found["average"] = average_rounding(program, given, scores, dtype)
     with suppress(RuntimeError):
         off = measured_rounding(program, given, scores, dtype)
         found["measured"] = off.where(off.isfinite(), torch.nan)
-    return found
+    return {name: moved.where(fits, torch.nan) for name, moved in found.items()}
+
+
+def _given(part: Inputs, dtype: torch.dtype) -> tuple[list[Any], Tensor]:
+    """Return a batch in numbers of a format, and which inputs do not overflow there.
+
+    Those that do stay as they are, as a run refuses what is not finite.
+    """
+    given, fits = [*part.leaves], torch.ones(part.count, dtype=torch.bool)
+    floating = [at for at, x in enumerate(given) if floats(x) and x.dim()]
+    for at in floating:
+        fits = fits & given[at].to(dtype).isfinite().flatten(1).all(1)
+    for at in floating:
+        x = given[at]
+        given[at] = x.to(dtype).to(x.dtype).where(beside(fits, x), x)
+    return given, fits
 
 
 def _stored(program: Program, dtype: torch.dtype, chance: torch.Generator) -> Values:
