@@ -58,7 +58,7 @@ def advice(channels: int) -> str:
         return ""
     return (
         "are failures about what is seen in the picture, or are some causes rare? "
-        "'--extractor \"layers and SqueezeNet and Lite0\" --reduction PCA --clustering "
+        '\'--extractor "layers and SqueezeNet and Lite0" --reduction PCA --clustering '
         "fine' may tell them apart better; of many failures it makes more clusters"
     )
 
