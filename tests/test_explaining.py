@@ -228,7 +228,10 @@ def test_what_is_not_finite_names_no_class(found: Explained) -> None:
     assert sum(count for _, count in own["predicted"]) == own["size"]
 
 
-def test_features_of_a_network_without_layers_are_refused_in_one_line() -> None:
+def test_features_of_a_network_that_gives_none_are_refused_in_one_line() -> None:
+    narrow = nn.Sequential(nn.Flatten(), nn.Linear(5, 3))
+    with pytest.raises(ValueError, match="must run on 2 of its .* got RuntimeError"):
+        Layers()(replace(inquiry(), network=narrow), 0)
     network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
     for extractor in (Layers(), Neurons()):
         with pytest.raises(ValueError, match="got a network without any"):

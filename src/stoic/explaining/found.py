@@ -118,7 +118,9 @@ class Explained:
             "inspection": self.inspected.as_record() if self.inspected else None,
             "order": {"images": self.ordered, "all causes after": self.seen_after},
             "to see a cause": [
-                needed(self.clusters, share).as_record() for share in _RARE
+                needed(self.clusters, share).as_record()
+                for share in _RARE
+                if share * len(failures) >= 1
             ],
             "stability": [each.as_record() for each in self.stability],
         }

@@ -21,6 +21,7 @@ from stoic.network.program import Program
 from stoic.network.rows import halves_test
 from stoic.network.subject import Inputs, Subject, same_leaves
 from stoic.network.untouched import untouched
+from stoic.records.raised import reason
 
 __all__ = ["attention_by_parts", "example_pair", "prepare"]
 
@@ -44,7 +45,7 @@ def prepare(
         memory_bytes: What a bench may add to the memory of the process.
 
     Raises:
-        ValueError: Two runs of the network differ.
+        ValueError: The network raises, or two runs of it differ.
     """
     with untouched(network):
         return _prepared(
@@ -60,7 +61,7 @@ def _prepared(
     memory_bytes: int | None,
 ) -> Subject:
     example = example_pair(inputs)
-    own = network(*example.args, **example.kwargs)
+    own = _first_run(network, example)
     again = network(*example.args, **example.kwargs)
     if not same_leaves(own, again):
         raise ValueError(
@@ -78,6 +79,16 @@ def _prepared(
         return subject
     golden = Golden(program, example.leaves, subject.rows)
     return replace(subject, budget=Budget(golden, memory_bytes))
+
+
+def _first_run(network: nn.Module, example: Inputs) -> Any:
+    try:
+        return network(*example.args, **example.kwargs)
+    except Exception as error:
+        raise ValueError(
+            f"network must run on {example.count} of its inputs, got {reason(error)}; "
+            "mend it, or give it others"
+        ) from error
 
 
 def example_pair(inputs: Inputs) -> Inputs:

@@ -65,20 +65,19 @@ def tables(found: Explained, record: dict[str, Any]) -> list[str]:
         *([aligned(rows)] if rows else []),
         *_scores(found),
         *_again(found),
-        _needed(record),
+        *_needed(record),
         *notes,
     ]
 
 
-def _needed(record: dict[str, Any]) -> str:
+def _needed(record: dict[str, Any]) -> list[str]:
     """Return how many images show a rare cause, whatever the clusters are worth."""
-    told = ", ".join(
-        f"{own['at_random']:,} ({own['share']:.1%})" for own in record["to see a cause"]
-    )
-    return (
-        "images at random that show a cause with a probability of 95 %, by its share "
-        f"of the failures: {told}"
-    )
+    told = [
+        f"{own['at_random']:,} for {own['share']:.1%}"
+        for own in record["to see a cause"]
+    ]
+    about = "images at random that show a cause of such a share in 95 % of tries: "
+    return [about + ", ".join(told)] if told else []
 
 
 def _again(found: Explained) -> list[str]:
