@@ -155,7 +155,7 @@ def _recorded(path: Path | None) -> list[Row]:
 def _counted(options: argparse.Namespace, about: Mapping[str, Any]) -> list[Row]:
     """Count on the pool of one seed, and keep the counts."""
     pool = _Pool.of(options.case, options.pool, about["seed"])
-    rows = [
+    rows: list[Row] = [
         {**about, "share": share, "rare": rare, **row}
         for share in _SHARES
         for rare in Truth.of(pool.scenarios).names

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, runtime_checkable
 
@@ -30,7 +30,7 @@ LEAST = 5
 """A cluster of fewer images is noise."""
 
 
-class Extractor(Protocol):
+class Extractor(Hashable, Protocol):
     """Turns failures into features. A frozen value whose `repr` names all settings."""
 
     @property
@@ -43,7 +43,7 @@ class Extractor(Protocol):
         ...
 
 
-class Reduction(Protocol):
+class Reduction(Hashable, Protocol):
     """Makes features fewer. A frozen value whose `repr` names all settings."""
 
     @property
