@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -326,6 +327,9 @@ def test_predictions_stand_beside_what_was_measured_and_what_is_proved(
     with pytest.raises(ValueError, match="run of this network, got one of .*; give"):
         signs = stoic.load("signs", 2)
         predict(signs.network, signs.inputs, settings=fewer, measured=run.path)
+    ranked = replace(fewer, criterion="top-k:2")
+    with pytest.raises(ValueError, match="run that was measured, top1-changed, got to"):
+        predict(case.network, case.inputs, settings=ranked, measured=run.path)
     record = json.loads(json.dumps(found.as_record()))
     assert record["columns"]["norm"] == [2.0, None]
     assert {"predicted PVF", "measured PVF", "Hessian trace"} <= {*record["columns"]}

@@ -174,7 +174,7 @@ def predict(
     check_network(network)
     check_inputs(given, labels, criterion)
     check_processor(network, given)
-    run = _run_of(measured, network) if measured else None
+    run = _run_of(measured, network, criterion) if measured else None
     with untouched(network):
         subject = prepare(network, given)
         sites = chosen_sites(
@@ -202,13 +202,19 @@ def predict(
     return Predicted(rows, joint, found.passes, given.count, points)
 
 
-def _run_of(folder: Path | str, network: nn.Module) -> Run:
-    """Return a run of this network."""
+def _run_of(folder: Path | str, network: nn.Module, criterion: Criterion) -> Run:
+    """Return a run of this network, with verdicts of the same kind."""
     run = open_run(folder)
     if run.manifest.network.fingerprint != network_fingerprint(network):
         raise ValueError(
             "measured must be a run of this network, got one of "
             f"{run.manifest.network.name} with other words; give another folder"
+        )
+    if run.manifest.criterion != criterion.as_record():
+        raise ValueError(
+            "criterion must be that of the run that was measured, "
+            f"{run.manifest.criterion['name']}, got {criterion.as_record()['name']}; "
+            "ask for the same with the same limits, or give another folder"
         )
     return run
 
