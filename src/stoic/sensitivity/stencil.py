@@ -240,7 +240,9 @@ class _Symbols:
         each = [torch.arange(extent) for extent in extents]
         places = torch.cartesian_prod(*each).reshape(-1, len(extents)).double()
         sums = float(torch.linalg.matrix_norm(flat.abs().sum(3)).max())
-        off = rounding(2 * len(places), torch.finfo(kind).eps / 2) * sums
+        # Angles are of float64: five roundings of no more than a turn for each place.
+        turned = rounding(4 * sum(extents)) * sums
+        off = rounding(2 * len(places), torch.finfo(kind).eps / 2) * sums + turned
         return cls(flat.flatten(0, 2).T.to(kind), places, shape, scale, off)
 
     def upper(self, points: tuple[int, ...], phases: tuple[float, ...]) -> float:
