@@ -176,3 +176,30 @@ def test_large_tensors_are_no_fresh_memory_after_memory_was_kept() -> None:
 
     # Each has 256 pages.
     assert fresh < 20 * 256 / 4
+
+
+def test_thresholds_that_somebody_chose_are_left_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[int] = []
+
+    class Library:
+        def mallopt(self, option: int, value: int) -> None:
+            asked.append(option)
+
+        def malloc_trim(self, padding: int) -> None:
+            asked.append(0)
+
+    monkeypatch.setattr("stoic.network.memory._glibc", Library)
+    with kept_memory():
+        pass
+    assert len(asked) == 5
+    for name, value in (
+        ("MALLOC_TRIM_THRESHOLD_", "1"),
+        ("GLIBC_TUNABLES", "glibc.malloc.arena_max=1"),
+    ):
+        monkeypatch.setenv(name, value)
+        with kept_memory():
+            pass
+        monkeypatch.delenv(name)
+    assert len(asked) == 5

@@ -82,11 +82,11 @@ class Plan:
             for site, watch in pairs
         ]
         taps += [((c.source, c.output), SumCheck(c)) for c in self.checksums.checks]
-        taps = [(values, tap.to(self.inputs.device)) for values, tap in taps]
+        device = self.inputs.device
+        taps = [(values, tap.to(device)) for values, tap in taps]
         held = {value for values, _ in taps for value in values}
         in_place = {} if portable else overwriting(self.subject, held)
-        judge, program = Judge(self.monitor), self.subject.program
-        judge = judge.to(self.inputs.device)
+        judge, program = Judge(self.monitor).to(device), self.subject.program
         return tapped(program, taps, judge, self.inputs, in_place=in_place)
 
 

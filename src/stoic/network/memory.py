@@ -33,7 +33,7 @@ _NEVER = (1 << 31) - 1
 # Thresholds that were set follow what is freed no longer. These are where they go by
 # themselves when large tensors are: the first ones would make all tensors fresh.
 _LAST_MMAP, _LAST_TRIM = 1 << 25, 1 << 26
-_TUNED = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES")
+_TUNED = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")
 
 
 @contextmanager
@@ -44,7 +44,7 @@ def kept_memory() -> Iterator[None]:
     to by itself. Nothing is done where the environment sets them.
     """
     library = _glibc()
-    if library is None or any(name in os.environ for name in _TUNED):
+    if library is None or _is_tuned():
         yield
         return
     library.mallopt(_MMAP_THRESHOLD, 1 << 30)
@@ -55,6 +55,12 @@ def kept_memory() -> Iterator[None]:
         library.mallopt(_MMAP_THRESHOLD, _LAST_MMAP)
         library.mallopt(_TRIM_THRESHOLD, _LAST_TRIM)
         library.malloc_trim(0)
+
+
+def _is_tuned() -> bool:
+    """Say whether somebody chose thresholds: what they were cannot be asked for."""
+    tunables = os.environ.get("GLIBC_TUNABLES", "")
+    return "glibc.malloc." in tunables or any(name in os.environ for name in _TUNED)
 
 
 @contextmanager
