@@ -348,6 +348,8 @@ def test_verdicts_are_the_same_when_exported(build: Builder) -> None:
     monitor = monitor_of(build)
     example = build().inputs
     kwargs = dict(example.kwargs)
+    if kwargs and torch.__version__.startswith("2.11."):
+        pytest.skip("torch 2.11 cannot leave the rows of keyword inputs free")
 
     exported = torch.export.export(
         guarded_of(build, monitor),
@@ -459,6 +461,8 @@ def assert_refused(network: Any, error: type[Exception], words: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+# PyTorch 2.11 warns of itself.
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 def test_a_compiled_network_is_refused() -> None:
     network = networks.another(networks.resnet).network
     order = "compiled.*guard the network itself first, then compile"
