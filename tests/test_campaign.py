@@ -872,11 +872,18 @@ def test_a_group_that_does_not_fit_is_halved_until_it_does(
     assert max(sizes) > 2
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("no room"),
+        torch.AcceleratorError("CUDA error: out of memory"),
+    ],
+)
 def test_a_trial_that_does_not_fit_by_itself_stops_the_campaign(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    error: RuntimeError, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def run(*args: Any, **kwargs: Any) -> Answer:
-        raise torch.OutOfMemoryError("no room")
+        raise error
 
     monkeypatch.setattr(CapturedBench, "run", run)
 

@@ -288,15 +288,16 @@ class _Batch:
             return group.run(time.monotonic() + self.bay.limit_s * len(group.places))
         except TimeLimitError:
             raise
-        except torch.AcceleratorError as error:
-            # What a kernel refuses ends the device for this process.
-            raise EngineError(
-                f"a fault must leave the device usable, got {told(error)}; leave out "
-                "what indexes tables, or measure on the processor"
-            ) from error
         except Exception as error:
             # Recursion too deep says something of the machine, not of the network.
-            if not (is_out_of_memory(error) or isinstance(error, RecursionError)):
+            large = is_out_of_memory(error) or isinstance(error, RecursionError)
+            if isinstance(error, torch.AcceleratorError) and not large:
+                # What a kernel refuses ends the device for this process.
+                raise EngineError(
+                    f"a fault must leave the device usable, got {told(error)}; leave "
+                    "out what indexes tables, or measure on the processor"
+                ) from error
+            if not large:
                 raise RaisedError(told(error)) from error
             if len(group.places) > 1:
                 raise _TooMuchError from error

@@ -101,9 +101,11 @@ def now() -> float:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Say whether an error is about memory: on the CPU PyTorch has no type for it."""
+    """Say whether an error is about memory: PyTorch has not always a type for it."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
+    if isinstance(error, torch.AcceleratorError):
+        return "out of memory" in str(error)
     return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
 
 
